@@ -1,0 +1,264 @@
+package v1alpha1
+
+import (
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Job is a job definition. Its name is the job id: dev.batch.job1 is job1 in the group dev.batch.
+// Each execution is a JobRun, which owns one batch/v1 Job. A run is launched only while the grants of
+// the Job's owner allow it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,categories=grantry,shortName=gjob
+// +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.owner.name`,description="Whose grants decide"
+// +kubebuilder:printcolumn:name="Authorized",type=string,JSONPath=`.status.conditions[?(@.type=="Authorized")].status`,description="Whether the owner's grants allow a launch"
+// +kubebuilder:printcolumn:name="Suspend",type=boolean,JSONPath=`.spec.suspend`,description="Whether new runs are held back"
+// +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.activeRuns`,description="Runs that are not finished"
+// +kubebuilder:printcolumn:name="Last run",type=string,JSONPath=`.status.lastRun.state`,description="How the latest run stands or ended"
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the definition is accepted"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Grant",type=string,priority=1,JSONPath=`.status.grant`,description="The Grant that allows a launch"
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="What is wrong, and where"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]+(-+[a-z0-9]+)*([.][a-z0-9]+(-+[a-z0-9]+)*)*$')",message="a job id is made of lower-case letters, digits and inner dashes, in segments separated by single dots: dev.batch.job1",fieldPath=".metadata.name"
+type Job struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata. The name is the job id.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what runs, when, and on whose grants.
+	// +required
+	Spec JobSpec `json:"spec"`
+
+	// status is what Grantry found. Only Grantry writes it.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status JobStatus `json:"status,omitempty"`
+}
+
+// StartPolicy says when a Job without schedule and dependency runs.
+// +kubebuilder:validation:Enum=OnCreate;OnDemand
+type StartPolicy string
+
+const (
+	// StartOnCreate runs the Job once when it is created.
+	StartOnCreate StartPolicy = "OnCreate"
+	// StartOnDemand runs the Job when a JobRun is created, and else not.
+	StartOnDemand StartPolicy = "OnDemand"
+)
+
+// RevokePolicy says what happens to running work when the owner's permission goes.
+// +kubebuilder:validation:Enum=Finish;Suspend;Delete
+type RevokePolicy string
+
+const (
+	// RevokeFinish lets the run finish; the next one is not launched.
+	RevokeFinish RevokePolicy = "Finish"
+	// RevokeSuspend suspends the run's batch/v1 Job, and resumes it when permission is back.
+	RevokeSuspend RevokePolicy = "Suspend"
+	// RevokeDelete deletes the run's batch/v1 Job; the run has failed.
+	RevokeDelete RevokePolicy = "Delete"
+)
+
+// JobSpec is a job definition, with what runs in one of two forms: template or run.
+// +kubebuilder:validation:XValidation:rule="has(self.template) != has(self.run)",message="give either template (a batch/v1 Job template) or run (Metronome's short form), and not both"
+// +kubebuilder:validation:XValidation:rule="!(has(self.schedules) && size(self.schedules) > 0 && has(self.dependencies) && size(self.dependencies) > 0)",message="a Job has either schedules or dependencies, and not both"
+type JobSpec struct {
+	// description says what the Job does, for people.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Description string `json:"description,omitempty"`
+
+	// owner is the subject whose grants decide whether the Job may be launched: it needs run, update,
+	// create or full on the Job's resource. A Job without owner is not launched.
+	// +optional
+	Owner *Subject `json:"owner,omitempty"`
+
+	// startPolicy is OnCreate (run once when the Job is created) or OnDemand (run when a JobRun is
+	// created). Unset is OnCreate for a Job that has neither schedules nor dependencies, else OnDemand.
+	// +optional
+	StartPolicy StartPolicy `json:"startPolicy,omitempty"`
+
+	// suspend holds new runs back while it is true; runs that were launched go on. Default is false.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"` //nolint:kubeapilinter // mirrors batch/v1
+
+	// schedules are the times at which the Job runs.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=16
+	Schedules []Schedule `json:"schedules,omitempty"`
+
+	// dependencies are Jobs of the same namespace: this Job runs when the latest run of each of them has
+	// succeeded since this Job's own last success.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=64
+	Dependencies []Dependency `json:"dependencies,omitempty"`
+
+	// onRevoke says what happens to running work when the owner's permission goes: Finish lets it end,
+	// Suspend suspends it until permission is back, Delete ends it. Unset is Finish.
+	// +optional
+	OnRevoke RevokePolicy `json:"onRevoke,omitempty"`
+
+	// successfulRunsHistoryLimit is how many succeeded runs are kept, the latest ones. Unset is 3.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	SuccessfulRunsHistoryLimit *int32 `json:"successfulRunsHistoryLimit,omitempty"`
+
+	// failedRunsHistoryLimit is how many failed runs are kept, the latest ones. Unset is 3.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	FailedRunsHistoryLimit *int32 `json:"failedRunsHistoryLimit,omitempty"`
+
+	// template is the batch/v1 Job of each run, for people who know Kubernetes.
+	// +optional
+	Template *batchv1.JobTemplateSpec `json:"template,omitempty"`
+
+	// run is the same in Metronome's short form, for people who come from DC/OS: the "run" of a
+	// Metronome job file, as it is.
+	// +optional
+	Run *RunSpec `json:"run,omitempty"`
+}
+
+// ConcurrencyPolicy says what a schedule does when a run of the Job is still active.
+// +kubebuilder:validation:Enum=ALLOW;FORBID;REPLACE;Allow;Forbid;Replace
+type ConcurrencyPolicy string
+
+// Schedule is a series of times at which a Job runs.
+type Schedule struct {
+	// id names the schedule within the Job.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]+(-+[a-z0-9]+)*$`
+	ID string `json:"id"`
+
+	// cron is minute, hour, day of month, month, day of week and an optional year. A day must match both
+	// the day of month and the day of week, as in Metronome and unlike in a CronJob.
+	// +required
+	// +kubebuilder:validation:MinLength=9
+	// +kubebuilder:validation:MaxLength=256
+	Cron string `json:"cron"`
+
+	// timezone is an IANA time zone. Unset is UTC.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Timezone string `json:"timezone,omitempty"`
+
+	// startingDeadlineSeconds is how late a run may start. Unset is 900.
+	// +optional
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=31536000
+	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
+
+	// concurrencyPolicy says what to do when a run is still active: Allow another, Forbid it, or Replace
+	// the active one. Unset is Allow.
+	// +optional
+	ConcurrencyPolicy ConcurrencyPolicy `json:"concurrencyPolicy,omitempty"`
+
+	// enabled is false for a schedule that is kept and does not fire. Unset is true.
+	// +optional
+	Enabled *bool `json:"enabled,omitempty"` //nolint:kubeapilinter // Metronome's field
+}
+
+// Dependency is a Job that another one waits for.
+type Dependency struct {
+	// id is the name of a Job in the same namespace.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	ID string `json:"id"`
+}
+
+// JobStatus is what Grantry found out about a Job.
+type JobStatus struct {
+	// observedGeneration is the generation that the rest of the status speaks of; -1 until the first look.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// conditions are Ready (the definition is accepted), Authorized (the owner's grants allow a launch),
+	// and Stalled while a person must act.
+	// Possible reasons of Ready: Accepted, SpecInvalid, NotServed.
+	// Possible reasons of Authorized: Granted, GatingDisabled, OwnerMissing, NotGranted, PolicyNotSynced.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// grant is the name of the Grant that allows a launch now.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Grant string `json:"grant,omitempty"`
+
+	// creationRun is the name of the run that the Job's creation brought about.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	CreationRun string `json:"creationRun,omitempty"`
+
+	// activeRuns is how many runs are not finished, waiting ones included.
+	// +optional
+	ActiveRuns int32 `json:"activeRuns,omitempty"`
+
+	// lastRun is the run that was created last.
+	// +optional
+	LastRun *RunSummary `json:"lastRun,omitempty"`
+
+	// lastSuccessAt is when a run last succeeded.
+	// +optional
+	LastSuccessAt *metav1.Time `json:"lastSuccessAt,omitempty"`
+
+	// lastFailureAt is when a run last failed.
+	// +optional
+	LastFailureAt *metav1.Time `json:"lastFailureAt,omitempty"`
+}
+
+// RunSummary is a run in one line.
+type RunSummary struct {
+	// name of the JobRun.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// state is the reason of the run's Succeeded condition.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	State string `json:"state"`
+}
+
+// Reasons of a Job's conditions.
+const (
+	// ReasonAccepted says that the definition can be launched.
+	ReasonAccepted = "Accepted"
+	// ReasonSpecInvalid says that a field can't be honoured; the message says which and why.
+	ReasonSpecInvalid = "SpecInvalid"
+	// ReasonNotServed says that the Job asks for what this version does not do yet; the message says what.
+	ReasonNotServed = "NotServed"
+
+	// ReasonGranted says that a Grant allows the launch; the message names it.
+	ReasonGranted = "Granted"
+	// ReasonGatingDisabled says that security mode "disabled" launches without asking.
+	ReasonGatingDisabled = "GatingDisabled"
+	// ReasonOwnerMissing says that the Job has no owner, so that nobody's grants can allow it.
+	ReasonOwnerMissing = "OwnerMissing"
+	// ReasonNotGranted says that no Grant allows the launch; the message says what comes closest.
+	ReasonNotGranted = "NotGranted"
+	// ReasonPolicyNotSynced says that Grantry has not read all ACLs, Grants and Groups yet.
+	ReasonPolicyNotSynced = "PolicyNotSynced"
+)
+
+// JobList is a list of Jobs.
+// +kubebuilder:object:root=true
+type JobList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Job `json:"items"`
+}

@@ -1,0 +1,185 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// JobRun is one execution of a Job. Creating one runs the Job ("Run Now"), deleting it stops the run.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,categories=grantry,shortName=jrun
+// +kubebuilder:printcolumn:name="Job",type=string,JSONPath=`.spec.job`,description="The Job that runs"
+// +kubebuilder:printcolumn:name="Trigger",type=string,JSONPath=`.spec.trigger`,description="What brought the run about"
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.conditions[?(@.type=="Succeeded")].reason`,description="How it stands or ended"
+// +kubebuilder:printcolumn:name="Authorized",type=string,JSONPath=`.status.conditions[?(@.type=="Authorized")].status`,description="Whether the owner's grants allow it"
+// +kubebuilder:printcolumn:name="Started",type=date,JSONPath=`.status.startedAt`,description="When work began"
+// +kubebuilder:printcolumn:name="Finished",type=date,JSONPath=`.status.finishedAt`,description="When it ended"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Child",type=string,priority=1,JSONPath=`.status.child.name`,description="The batch/v1 Job"
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Succeeded")].message`,description="What it waits for, or how it ended"
+type JobRun struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec says which Job runs and why. It can't be changed.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the spec of a JobRun is immutable: create another JobRun"
+	Spec JobRunSpec `json:"spec"`
+
+	// status is what Grantry found. Only Grantry writes it.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status JobRunStatus `json:"status,omitempty"`
+}
+
+// RunTrigger says what brought a run about.
+// +kubebuilder:validation:Enum=User;Creation;Schedule;Dependency
+type RunTrigger string
+
+const (
+	// TriggerUser is a person or program that created the JobRun.
+	TriggerUser RunTrigger = "User"
+	// TriggerCreation is the creation of a Job whose start policy is OnCreate.
+	TriggerCreation RunTrigger = "Creation"
+	// TriggerSchedule is a schedule of the Job.
+	TriggerSchedule RunTrigger = "Schedule"
+	// TriggerDependency is the success of the Jobs that the Job depends on.
+	TriggerDependency RunTrigger = "Dependency"
+)
+
+// JobRunSpec says which Job runs, and why.
+type JobRunSpec struct {
+	// job is the name of a Job in the same namespace.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Job string `json:"job"`
+
+	// trigger is what brought the run about. Leave it unset: User.
+	// +optional
+	// +kubebuilder:default=User
+	Trigger RunTrigger `json:"trigger,omitempty"`
+
+	// requestedBy is who created the run.
+	// +optional
+	RequestedBy *Subject `json:"requestedBy,omitempty"`
+
+	// scheduledAt is the time of the schedule that the run is for.
+	// +optional
+	ScheduledAt *metav1.Time `json:"scheduledAt,omitempty"`
+
+	// startingDeadlineSeconds is how long after its creation the run may still be launched, when it has
+	// to wait for a grant or for a suspended Job. Unset is without limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=31536000
+	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
+}
+
+// JobRunStatus is what Grantry found out about a run.
+type JobRunStatus struct {
+	// observedGeneration is the generation that the rest of the status speaks of; -1 until the first look.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// conditions are Ready (the run was accepted), Authorized (the owner's grants allow it), Succeeded
+	// (Unknown until the run has ended), and Stalled while a person must act.
+	// Possible reasons of Ready: Launched, Waiting, Rejected.
+	// Possible reasons of Authorized: those of a Job.
+	// Possible reasons of Succeeded: Pending, Starting, Active, Suspended, Success, Failed,
+	// StartingDeadlineExceeded, Revoked, Rejected.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// child is the batch/v1 Job that does the work.
+	// +optional
+	Child *ChildReference `json:"child,omitempty"`
+
+	// grant is the name of the Grant that allowed the launch.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Grant string `json:"grant,omitempty"`
+
+	// startedAt is when work began.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+
+	// finishedAt is when the run ended.
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+
+	// failedAttempts is how many pods of the run failed.
+	// +optional
+	FailedAttempts int32 `json:"failedAttempts,omitempty"`
+
+	// exitCode is the exit code of the container that ended the run, where a pod was left to tell it.
+	// +optional
+	ExitCode *int32 `json:"exitCode,omitempty"`
+
+	// exitReason is why that container ended, as the node reported it: Completed, Error, OOMKilled.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	ExitReason string `json:"exitReason,omitempty"`
+}
+
+// ChildReference points at a batch/v1 Job in the namespace of the run.
+type ChildReference struct {
+	// name of the batch/v1 Job.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// uid of the batch/v1 Job.
+	// +required
+	UID types.UID `json:"uid"`
+}
+
+// ConditionSucceeded is Unknown until a run has ended; its reason is the run's state.
+const ConditionSucceeded = "Succeeded"
+
+// Reasons of a JobRun's Ready condition.
+const (
+	// ReasonLaunched says that the child was created.
+	ReasonLaunched = "Launched"
+	// ReasonWaiting says that the run has not been launched yet; Succeeded says what it waits for.
+	ReasonWaiting = "Waiting"
+	// ReasonRejected says that the run can never be launched.
+	ReasonRejected = "Rejected"
+)
+
+// Reasons of a JobRun's Succeeded condition: the states of a run.
+const (
+	// StatePending: not launched; the message says what the run waits for.
+	StatePending = "Pending"
+	// StateStarting: the child was created, and no pod of it runs yet.
+	StateStarting = "Starting"
+	// StateActive: at work.
+	StateActive = "Active"
+	// StateSuspended: suspended, because the owner's permission went.
+	StateSuspended = "Suspended"
+	// StateSuccess: ended well.
+	StateSuccess = "Success"
+	// StateFailed: ended badly; the message says how.
+	StateFailed = "Failed"
+	// StateStartingDeadlineExceeded: not launched in time, and not to be launched any more.
+	StateStartingDeadlineExceeded = "StartingDeadlineExceeded"
+	// StateRevoked: ended by Grantry, because the owner's permission went and onRevoke is Delete.
+	StateRevoked = "Revoked"
+	// StateRejected: never launched, because it can't be: the Job does not exist, or the API server refused the child.
+	StateRejected = "Rejected"
+)
+
+// JobRunList is a list of JobRuns.
+// +kubebuilder:object:root=true
+type JobRunList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []JobRun `json:"items"`
+}
