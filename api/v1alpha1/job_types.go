@@ -21,7 +21,7 @@ import (
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Grant",type=string,priority=1,JSONPath=`.status.grant`,description="The Grant that allows a launch"
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="What is wrong, and where"
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]+(-+[a-z0-9]+)*([.][a-z0-9]+(-+[a-z0-9]+)*)*$')",message="a job id is made of lower-case letters, digits and inner dashes, in segments separated by single dots: dev.batch.job1",fieldPath=".metadata.name"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]+(-+[a-z0-9]+)*([.][a-z0-9]+(-+[a-z0-9]+)*)*$')",message="a job id is made of lower-case letters, digits and inner dashes, in segments separated by single dots: dev.batch.job1"
 type Job struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object metadata. The name is the job id.

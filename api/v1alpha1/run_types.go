@@ -125,7 +125,7 @@ type RunSpec struct {
 
 // EnvValue is a string, or the name of one of the run's secrets.
 //
-// +kubebuilder:validation:Schemaless
+// +kubebuilder:validation:Type=""
 // +kubebuilder:pruning:PreserveUnknownFields
 type EnvValue struct {
 	// Value is the value of the variable. Unused with Secret.
