@@ -1,0 +1,209 @@
+# Targets that write and targets that check never mix: `test` and `lint` leave the tree as it is, and
+# `verify` alone runs the generators, to prove that they change nothing.
+
+SHELL = /usr/bin/env bash -o pipefail
+.SHELLFLAGS = -ec
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+IMAGE ?= ghcr.io/grantry/grantry:dev
+FUZZTIME ?= 1000x
+PLATFORM ?= linux/amd64
+
+# Every tool is pinned in hack/tools: see CONTRIBUTING.md.
+TOOL := go tool -modfile=hack/tools/go.mod
+LINT := bin/golangci-lint
+
+# What the generators write, and nothing else does.
+GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml docs/reference
+
+# The packages that know no client and no clock: hack/import-rules.txt keeps them so.
+PURE := $(patsubst %,./%/...,$(wildcard internal/permission internal/effective internal/batchjob internal/schedule))
+
+# An API server to test against. It takes minutes to build the first time, so nothing builds it but
+# the recipes that need it; one that is there already is taken from KUBEBUILDER_ASSETS.
+API_SERVER = KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$$(go run -C hack/devcluster . assets)}"; export KUBEBUILDER_ASSETS;
+
+##@ Help
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9.-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+##@ Develop (these write)
+
+.PHONY: generate
+generate: ## Write the deep copies of the API types.
+	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
+
+.PHONY: manifests
+manifests: ## Write the CRDs and the ClusterRole.
+	$(TOOL) controller-gen crd:allowDangerousTypes=true,generateEmbeddedObjectMeta=true paths=./api/... \
+		output:crd:dir=config/crd/bases
+	$(TOOL) controller-gen rbac:roleName=grantry paths=./... output:rbac:dir=config/rbac
+
+.PHONY: docs-ref
+docs-ref: ## Write docs/reference from the API types.
+	hack/update-docs-ref.sh
+
+.PHONY: fmt
+fmt: $(LINT) ## Format the Go code, imports included.
+	$(LINT) fmt ./...
+
+.PHONY: tidy
+tidy: ## Tidy every module.
+	for mod in $$(git ls-files --cached --others --exclude-standard --deduplicate '*go.mod'); do \
+		go -C "$$(dirname "$$mod")" mod tidy; done
+
+.PHONY: lint-fix
+lint-fix: $(LINT) ## Lint, format and correct what can be corrected.
+	$(LINT) run --fix ./...
+
+##@ Check (these read)
+
+.PHONY: test
+test: ## Run every test but the whole-system ones, against a real API server.
+	$(API_SERVER) go test ./...
+	go test -C hack/devcluster ./...
+
+.PHONY: test-unit
+test-unit: ## Run the tests of the pure packages: seconds, and no API server.
+	go test $(PURE)
+
+.PHONY: test-race
+test-race: ## Run the tests with the race detector.
+	$(API_SERVER) CGO_ENABLED=1 go test -race ./...
+
+.PHONY: test-fuzz
+test-fuzz: ## Run each fuzz test for FUZZTIME.
+	hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: ## Measure the pure packages.
+	go test -run '^$$' -bench . -benchmem $(PURE)
+
+.PHONY: cover
+cover: ## Run the tests and hold each package to its floor of coverage.
+	$(API_SERVER) hack/cover.sh
+
+.PHONY: lint
+lint: $(LINT) ## Lint the Go code.
+	$(LINT) run ./...
+
+.PHONY: lint-api
+lint-api: $(LINT) ## Lint the API types against the Kubernetes conventions.
+	$(LINT) run --config=.golangci-kal.yml ./api/...
+
+# The generators run first and alone; the checks after them only read.
+VERIFY := verify-tidy verify-fmt verify-vet verify-imports verify-docs verify-project verify-samples verify-crd-compat
+
+.PHONY: verify
+verify: verify-gen ## Prove that nothing the repository claims is out of date.
+	@$(MAKE) --jobs=2 --output-sync=target --keep-going $(VERIFY)
+
+.PHONY: verify-gen
+verify-gen: ## Prove that the generated files are current.
+	hack/verify-gen.sh $(GENERATED)
+
+.PHONY: verify-tidy
+verify-tidy: ## Prove that every module is tidy.
+	hack/verify-tidy.sh
+
+.PHONY: verify-fmt
+verify-fmt: ## Prove that the Go code is formatted.
+	hack/verify-fmt.sh
+
+.PHONY: verify-vet
+verify-vet: ## Prove that go vet finds nothing, whole-system tests included.
+	go vet -tags e2e ./...
+
+.PHONY: verify-imports
+verify-imports: ## Prove that packages import only what hack/import-rules.txt lets them.
+	go run ./hack/verify imports
+
+.PHONY: verify-docs
+verify-docs: ## Prove that the documents name only what exists, and all that exists.
+	go run ./hack/verify docs
+
+.PHONY: verify-project
+verify-project: ## Prove that PROJECT tells the truth.
+	go run ./hack/verify project
+
+.PHONY: verify-crd-compat
+verify-crd-compat: ## Prove that the CRDs accept what those of the last release did.
+	go run ./hack/verify crd-compat
+
+.PHONY: verify-samples
+verify-samples: ## Prove that the API server takes config/samples and refuses hack/invalid-samples.
+	$(API_SERVER) go test ./test/samples/...
+
+##@ Cluster (these need a real API server)
+
+.PHONY: envtest-assets
+envtest-assets: ## Build the API server and print where it is.
+	@$(API_SERVER) echo "$$KUBEBUILDER_ASSETS"
+
+.PHONY: test-envtest
+test-envtest: ## Run the controllers' tests.
+	$(API_SERVER) go test ./controllers/...
+
+.PHONY: test-cel
+test-cel: ## Try each CEL rule of the CRDs.
+	$(API_SERVER) go test ./test/cel/...
+
+.PHONY: test-e2e
+test-e2e: ## Run the whole-system tests.
+	$(API_SERVER) go test -tags e2e -count=1 ./test/e2e/...
+
+.PHONY: bench-launch
+bench-launch: ## Measure how many runs are launched in a second.
+	$(API_SERVER) go test -tags e2e -count=1 -run '^$$' -bench Launch ./test/e2e/...
+
+.PHONY: demo
+demo: ## Show the story of the README on a cluster of this machine.
+	$(API_SERVER) go run ./hack/demo
+
+##@ Build
+
+# Two builds of one commit are one file, byte for byte.
+.PHONY: build
+build: ## Build bin/grantry.
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags=-buildid= -o bin/grantry .
+
+.PHONY: image
+image: ## Build the container image IMAGE.
+	docker build --platform=$(PLATFORM) --tag=$(IMAGE) .
+
+.PHONY: install.yaml
+install.yaml: ## Write dist/install.yaml: all that a cluster needs.
+	mkdir -p dist
+	kubectl kustomize config/default >dist/install.yaml
+
+##@ Run (on the cluster that kubectl talks to)
+
+.PHONY: run
+run: ## Run the manager on this machine.
+	go run . manager
+
+.PHONY: install
+install: ## Install the CRDs.
+	kubectl apply --server-side -k config/crd
+
+.PHONY: uninstall
+uninstall: ## Remove the CRDs, and with them every ACL, Grant, Group, Job and JobRun.
+	kubectl delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: ## Install everything.
+	kubectl apply --server-side -k config/default
+
+.PHONY: undeploy
+undeploy: ## Remove everything.
+	kubectl delete --ignore-not-found -k config/default
+
+# Built by Go's own cache: a second build takes a moment.
+.PHONY: $(LINT)
+$(LINT):
+	@go -C hack/tools/golangci build -trimpath -buildvcs=false -o ../../../$(LINT) .
