@@ -1,0 +1,142 @@
+package policystore
+
+import (
+	"sync"
+
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/effective"
+)
+
+type kind uint8
+
+const (
+	kindACL kind = iota
+	kindGrant
+	kindGroup
+)
+
+// watched is what the policy consists of.
+var watched = [...]client.Object{
+	kindACL:   &v1alpha1.ACL{},
+	kindGrant: &v1alpha1.Grant{},
+	kindGroup: &v1alpha1.Group{},
+}
+
+type objectKey struct {
+	kind kind
+	name string
+}
+
+// queue holds the latest state of each object that has an event which the snapshot hasn't seen. Objects
+// come from informers and are only read.
+type queue struct {
+	wake chan struct{} // capacity 1; received from when there may be something to take
+
+	mu     sync.Mutex
+	latest map[objectKey]client.Object // nil for an object that is gone
+}
+
+func (q *queue) put(key objectKey, obj client.Object) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.latest == nil {
+		q.latest = map[objectKey]client.Object{}
+	}
+	q.latest[key] = obj
+	poke(q.wake)
+}
+
+// take empties the queue. The order does not matter: there is one entry for each object, and a
+// snapshot does not depend on the order in which it learns of objects.
+func (q *queue) take() []pending {
+	q.mu.Lock()
+	latest := q.latest
+	q.latest = nil
+	q.mu.Unlock()
+	all := make([]pending, 0, len(latest))
+	for key, obj := range latest {
+		all = append(all, pending{objectKey: key, obj: obj})
+	}
+	return all
+}
+
+// handler puts the events of one informer into the queue.
+func (q *queue) handler(k kind) toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(obj any) {
+			o := obj.(client.Object)
+			q.put(objectKey{k, o.GetName()}, o)
+		},
+		UpdateFunc: func(before, after any) {
+			was, is := before.(client.Object), after.(client.Object)
+			if decidesTheSame(was, is) {
+				return // a status was written, or labels
+			}
+			q.put(objectKey{k, is.GetName()}, is)
+		},
+		DeleteFunc: func(obj any) {
+			q.put(objectKey{k, deletedName(obj)}, nil)
+		},
+	}
+}
+
+// deletedName is the name of what a deletion is about. A deletion that was missed while the watch was
+// down comes as a tombstone, which has the key; our kinds have no namespace, so the key is the name.
+func deletedName(obj any) string {
+	switch o := obj.(type) {
+	case client.Object:
+		return o.GetName()
+	case toolscache.DeletedFinalStateUnknown:
+		return o.Key
+	}
+	return "" // changes nothing
+}
+
+// decidesTheSame reports whether two states of a name are the same for every decision. An object may
+// be deleted and made again between two states, when the watch was down.
+func decidesTheSame(was, is client.Object) bool {
+	return was.GetUID() == is.GetUID() && was.GetGeneration() == is.GetGeneration() &&
+		was.GetDeletionTimestamp().IsZero() == is.GetDeletionTimestamp().IsZero()
+}
+
+// pending is an object with an event, as it is now.
+type pending struct {
+	objectKey
+	obj client.Object
+}
+
+// served is the object if it counts, else nil: one that is being deleted is as good as gone.
+func (p pending) served() client.Object {
+	if p.obj == nil || !p.obj.GetDeletionTimestamp().IsZero() {
+		return nil
+	}
+	return p.obj
+}
+
+// change is what the event means for a snapshot.
+func (p pending) change() effective.Change {
+	switch obj := p.served().(type) {
+	case *v1alpha1.ACL:
+		if acl, err := ACLOf(obj); err == nil {
+			return effective.SetACL(acl)
+		}
+	case *v1alpha1.Grant:
+		grant, _ := GrantOf(obj)
+		return effective.SetGrant(grant)
+	case *v1alpha1.Group:
+		group, _ := GroupOf(obj)
+		return effective.SetGroup(group)
+	}
+	switch p.kind {
+	case kindACL:
+		return effective.DeleteACL(p.name)
+	case kindGrant:
+		return effective.DeleteGrant(p.name)
+	case kindGroup:
+		return effective.DeleteGroup(p.name)
+	}
+	return effective.Change{} // changes nothing
+}
