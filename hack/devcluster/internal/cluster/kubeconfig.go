@@ -1,0 +1,132 @@
+package cluster
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+
+	"github.com/grantry/grantry/hack/devcluster/internal/pki"
+)
+
+// NewKubeconfig mints a client certificate for a user with these groups and returns a kubeconfig with it.
+func (c *Cluster) NewKubeconfig(user string, groups []string) ([]byte, error) {
+	pair, err := pki.ReadPair(c.Path("pki"), "ca")
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's authority: %w", err)
+	}
+	authority, err := pki.ParseAuthority(pair)
+	if err != nil {
+		return nil, err
+	}
+	client, err := authority.Issue(pki.Subject{Name: user, Groups: groups})
+	if err != nil {
+		return nil, err
+	}
+	return kubeconfig(c.Name, c.Server(), user, pair.Certificate, client), nil
+}
+
+// kubeconfig holds everything in itself, so that the file can be moved.
+func kubeconfig(cluster, server, user string, authority []byte, client pki.Pair) []byte {
+	encode := base64.StdEncoding.EncodeToString
+	return fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+current-context: %[2]q
+contexts:
+- name: %[2]q
+  context: {cluster: %[1]q, user: %[2]q}
+clusters:
+- name: %[1]q
+  cluster:
+    server: %[3]s
+    certificate-authority-data: %[4]s
+users:
+- name: %[2]q
+  user:
+    client-certificate-data: %[5]s
+    client-key-data: %[6]s
+`, cluster, user, server, encode(authority), encode(client.Certificate), encode(client.Key))
+}
+
+// componentSubjects are the identities of the cluster's own parts.
+func (c *Cluster) componentSubjects() map[string]pki.Subject {
+	return map[string]pki.Subject{
+		"kube-controller-manager": {Name: "system:kube-controller-manager"},
+		"kube-scheduler":          {Name: "system:kube-scheduler"},
+		"kubelet":                 {Name: "system:node:" + c.NodeName(), Groups: []string{"system:nodes"}},
+		"kwok":                    {Name: "kwok", Groups: []string{"system:masters"}},
+	}
+}
+
+// WriteIdentities makes the cluster's PKI and a kubeconfig for every user and component.
+func (c *Cluster) WriteIdentities() error {
+	if err := c.writePKI(); err != nil {
+		return fmt.Errorf("make the cluster's PKI: %w", err)
+	}
+	if err := os.MkdirAll(c.Path("kubeconfig"), 0o700); err != nil {
+		return err
+	}
+	subjects := c.componentSubjects()
+	for user, groups := range c.UserGroups() {
+		subjects[user] = pki.Subject{Name: user, Groups: groups}
+	}
+	for file, subject := range subjects {
+		data, err := c.NewKubeconfig(subject.Name, subject.Groups)
+		if err != nil {
+			return fmt.Errorf("make the kubeconfig of %s: %w", file, err)
+		}
+		if err := os.WriteFile(c.Kubeconfig(file), data, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writePKI makes three authorities: one for the API's clients and servers, one for etcd, so that no user of
+// the API is one of etcd, and one for the front proxy, whose clients may name any user.
+func (c *Cluster) writePKI() error {
+	dir := c.Path("pki")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	authorities := map[string]*pki.Authority{}
+	for _, name := range []string{"ca", "etcd-ca", "front-proxy-ca"} {
+		authority, pair, err := pki.NewAuthority("devcluster-" + c.Name + "-" + name)
+		if err != nil {
+			return err
+		}
+		if err := pair.Write(dir, name); err != nil {
+			return err
+		}
+		authorities[name] = authority
+	}
+	loopback := []string{"127.0.0.1", "localhost"}
+	apiHosts := append([]string{"kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		"kubernetes.default.svc.cluster.local", c.ServiceAddress()}, loopback...)
+	for _, leaf := range []struct {
+		file, authority string
+		subject         pki.Subject
+	}{
+		{"apiserver", "ca", pki.Subject{Name: "kube-apiserver", Hosts: apiHosts}},
+		{"apiserver-kubelet-client", "ca", pki.Subject{Name: "kube-apiserver-kubelet-client", Groups: []string{"system:masters"}}},
+		{"kubelet", "ca", pki.Subject{Name: "system:node:" + c.NodeName(), Groups: []string{"system:nodes"}, Hosts: []string{c.NodeAddress(), c.NodeName()}}},
+		{"admin", "ca", pki.Subject{Name: "admin", Groups: []string{"system:masters"}}},
+		{"etcd", "etcd-ca", pki.Subject{Name: "etcd", Hosts: loopback}},
+		{"front-proxy-client", "front-proxy-ca", pki.Subject{Name: "front-proxy-client"}},
+	} {
+		pair, err := authorities[leaf.authority].Issue(leaf.subject)
+		if err != nil {
+			return err
+		}
+		if err := pair.Write(dir, leaf.file); err != nil {
+			return err
+		}
+	}
+	private, public, err := pki.NewKeys()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.PKI("service-account.key"), private, 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(c.PKI("service-account.pub"), public, 0o644)
+}

@@ -1,0 +1,102 @@
+package realnode
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
+)
+
+// Cleanup takes away what the node has outside its processes. They must be gone; what is already away is no
+// error.
+func Cleanup(c *cluster.Cluster) error {
+	// Files are removed only when no mount is below them: a mount may show files that are not the cluster's.
+	if err := detachMounts(c.Path("node")); err != nil {
+		return err
+	}
+	if err := detachMounts(c.RuntimeDir()); err != nil {
+		return err
+	}
+	return errors.Join(
+		removeNetwork(c),
+		removeCgroups(c),
+		os.RemoveAll(c.RuntimeDir()),
+		os.RemoveAll(c.Path("node")),
+		restoreForwarding(c),
+	)
+}
+
+// restoreForwarding turns IP forwarding off again if the cluster turned it on and no other one needs it.
+func restoreForwarding(c *cluster.Cluster) error {
+	if !c.ForwardingWasOff {
+		return nil
+	}
+	others, err := cluster.List()
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if other.Dir != c.Dir && other.Nodes == cluster.NodesReal && other.State() != "stopped" {
+			// The last one turns it off.
+			other.ForwardingWasOff = true
+			return other.Save()
+		}
+	}
+	return os.WriteFile(forwardingFile, []byte("0\n"), 0o644)
+}
+
+func detachMounts(dir string) error {
+	mounts, err := readMounts()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, mount := range slices.Backward(mounts) {
+		if mount.target != dir && !strings.HasPrefix(mount.target, dir+"/") {
+			continue
+		}
+		if err := unix.Unmount(mount.target, unix.MNT_DETACH); err != nil {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", mount.target, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+type mount struct{ target, fileSystem string }
+
+func readMounts() ([]mount, error) {
+	file, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var mounts []mount
+	scanner := bufio.NewScanner(file)
+	for scanner.Scan() {
+		parsed, err := parseMount(scanner.Text())
+		if err != nil {
+			return nil, err
+		}
+		mounts = append(mounts, parsed)
+	}
+	return mounts, scanner.Err()
+}
+
+// parseMount reads a line of mountinfo: "ID parent device root TARGET options… - FILESYSTEM source options".
+func parseMount(line string) (mount, error) {
+	before, after, found := strings.Cut(line, " - ")
+	fields, rest := strings.Fields(before), strings.Fields(after)
+	if !found || len(fields) < 5 || len(rest) < 1 {
+		return mount{}, fmt.Errorf("unexpected line in mountinfo: %q", line)
+	}
+	return mount{target: unescape.Replace(fields[4]), fileSystem: rest[0]}, nil
+}
+
+// unescape reads the octal escapes that mountinfo has.
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\043`, "#", `\134`, `\`)

@@ -1,0 +1,83 @@
+// Package realnode runs pods on this machine: it configures containerd and the kubelet, gives them a network
+// and images, and takes everything away again.
+package realnode
+
+import (
+	"embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/template"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
+)
+
+//go:embed config
+var configs embed.FS
+
+// Files are what the node's programs read.
+type Files struct{ Containerd, Kubelet, Images string }
+
+// Prepare writes the node's configuration and images.
+func Prepare(c *cluster.Cluster) (Files, error) {
+	files := Files{
+		Containerd: c.Path("node", "containerd.toml"),
+		Kubelet:    c.Path("node", "kubelet.yaml"),
+		Images:     c.Path("node", "images.tar"),
+	}
+	for _, dir := range []string{"containerd", "cni", "kubelet", "pod-logs", "var-log", "var-lib-cni"} {
+		if err := os.MkdirAll(c.Path("node", dir), 0o755); err != nil {
+			return Files{}, err
+		}
+	}
+	if err := os.MkdirAll(c.RuntimeDir(), 0o711); err != nil {
+		return Files{}, err
+	}
+	for name, file := range map[string]string{
+		"containerd.toml": files.Containerd,
+		"kubelet.yaml":    files.Kubelet,
+		"cni.conflist":    c.Path("node", "cni", "10-devcluster.conflist"),
+	} {
+		if err := render(c, name, file); err != nil {
+			return Files{}, fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+	if err := writeImages(files.Images, c.Busybox); err != nil {
+		return Files{}, fmt.Errorf("make the node's images: %w", err)
+	}
+	return files, nil
+}
+
+func render(c *cluster.Cluster, name, file string) error {
+	parsed, err := template.ParseFS(configs, "config/"+name)
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	return parsed.Execute(out, struct {
+		*cluster.Cluster
+		Snapshotter, PauseImage string
+	}{c, snapshotter(c.Dir), pauseTags[0]})
+}
+
+// snapshotter is overlayfs, except where the directory is itself on an overlay (in a container), which can't
+// be the upper layer of another.
+func snapshotter(dir string) string {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil || stat.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return "native"
+	}
+	return "overlayfs"
+}
+
+// ImportCommand loads an archive of images, as `docker save` writes them, into the node.
+func ImportCommand(c *cluster.Cluster, archive string) []string {
+	return []string{filepath.Join(c.NodeBinaries, "ctr"), "--address", c.ContainerdSocket(), "--namespace", "k8s.io",
+		"images", "import", "--local", "--snapshotter", snapshotter(c.Dir), archive}
+}

@@ -1,0 +1,112 @@
+package realnode
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
+)
+
+const forwardingFile = "/proc/sys/net/ipv4/ip_forward"
+
+// ForwardingIsOff says whether the machine forwards no IPv4 packets now; the bridge plugin makes it forward.
+func ForwardingIsOff() bool {
+	data, err := os.ReadFile(forwardingFile)
+	return err == nil && len(data) > 0 && data[0] == '0'
+}
+
+// CreateNetwork makes the bridge that the pods are on, with the addresses of the node and of the Service
+// "kubernetes".
+func CreateNetwork(c *cluster.Cluster) error {
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: c.ID()}}
+	if err := netlink.LinkAdd(bridge); err != nil {
+		return fmt.Errorf("add bridge %s: %w", c.ID(), err)
+	}
+	for _, address := range []string{c.NodeAddress() + "/24", c.ServiceAddress() + "/32"} {
+		parsed, err := netlink.ParseAddr(address)
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(bridge, parsed); err != nil {
+			return fmt.Errorf("add %s to bridge %s: %w", address, c.ID(), err)
+		}
+	}
+	if err := netlink.LinkSetUp(bridge); err != nil {
+		return fmt.Errorf("bring up bridge %s: %w", c.ID(), err)
+	}
+	return iptables(append([]string{"-A"}, masquerade(c)...)...)
+}
+
+// removeNetwork takes away what CreateNetwork made, or what is left of it.
+func removeNetwork(c *cluster.Cluster) error {
+	var errs []error
+	rule := masquerade(c)
+	if iptables(append([]string{"-C"}, rule...)...) == nil {
+		errs = append(errs, iptables(append([]string{"-D"}, rule...)...))
+	}
+	bridge, err := netlink.LinkByName(c.ID())
+	if err == nil {
+		err = netlink.LinkDel(bridge)
+	}
+	var notFound netlink.LinkNotFoundError
+	if err != nil && !errors.As(err, &notFound) {
+		errs = append(errs, fmt.Errorf("delete bridge %s: %w", c.ID(), err))
+	}
+	return errors.Join(errs...)
+}
+
+// masquerade gives packets that leave the machine its address. It is one rule of our own: the CNI plugin
+// would add a chain for every pod, and leave it behind if the pod's end is not seen.
+func masquerade(c *cluster.Cluster) []string {
+	return []string{"POSTROUTING", "-s", c.PodSubnet(), "!", "-o", c.ID(),
+		"-m", "comment", "--comment", c.ID(), "-j", "MASQUERADE"}
+}
+
+func iptables(arguments ...string) error {
+	output, err := exec.Command("iptables", append([]string{"-w", "-t", "nat"}, arguments...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("iptables %v: %w: %s", arguments, err, output)
+	}
+	return nil
+}
+
+// ServeKubernetesService forwards what pods send to the Service "kubernetes" to the API server. There is no
+// kube-proxy: this is the only Service whose cluster address works.
+func ServeKubernetesService(c *cluster.Cluster) error {
+	listener, err := net.Listen("tcp", net.JoinHostPort(c.ServiceAddress(), "443"))
+	if err != nil {
+		return fmt.Errorf("serve the Service kubernetes: %w", err)
+	}
+	target := fmt.Sprintf("127.0.0.1:%d", c.Ports.APIServer)
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go forward(client.(*net.TCPConn), target)
+		}
+	}()
+	return nil
+}
+
+func forward(client *net.TCPConn, target string) {
+	defer client.Close()
+	connection, err := net.Dial("tcp", target)
+	if err != nil {
+		return
+	}
+	server := connection.(*net.TCPConn)
+	defer server.Close()
+	go func() {
+		_, _ = io.Copy(server, client) // either side may end the connection as it likes
+		_ = server.CloseWrite()
+	}()
+	_, _ = io.Copy(client, server)
+}

@@ -1,0 +1,230 @@
+// Package runner owns a cluster's processes. Two of its own watch each other: the supervisor, which the user
+// knows, and the runner, the parent of everything else and on a real node the first process of its own PID
+// and mount namespaces. Whichever of them is killed, the other one cleans up.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
+	"github.com/grantry/grantry/hack/devcluster/internal/kwoknode"
+	"github.com/grantry/grantry/hack/devcluster/internal/realnode"
+)
+
+// File descriptors that the runner gets from the supervisor.
+const (
+	runnerLifelineFD = 3 // ends when the supervisor does
+	runnerProgressFD = 4 // lines for the user, until ready
+)
+
+// startLimit is how long a cluster may take until it is ready; a loaded machine takes several times the usual.
+const startLimit = 3 * time.Minute
+
+// Run starts the cluster's processes and stays until it is told to stop, the supervisor ends, or one of the
+// processes does.
+func Run(c *cluster.Cluster) error {
+	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP) // who reads the progress may go
+	orphaned := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.NewFile(runnerLifelineFD, "lifeline"))
+		close(orphaned)
+	}()
+
+	err := run(stop, c, orphaned)
+	select {
+	case <-orphaned: // and so nobody else cleans up
+		return errors.Join(err, Cleanup(c), keepLogs(c, "the supervisor was killed"))
+	default:
+	}
+	if err != nil {
+		return errors.Join(err, writeReason(c, err))
+	}
+	return nil
+}
+
+func run(stop context.Context, c *cluster.Cluster, orphaned <-chan struct{}) error {
+	r := &runner{c: c, ended: make(chan exit, 16), progress: os.NewFile(runnerProgressFD, "progress")}
+	if c.Nodes == cluster.NodesReal {
+		if err := r.prepareNode(); err != nil {
+			return err
+		}
+	}
+	r.processes = newProcesses()
+	defer r.processes.stop()
+	ctx, abort := context.WithTimeout(stop, startLimit)
+	defer abort()
+	started := make(chan error, 1)
+	go func() { started <- r.start(ctx) }()
+	return r.stay(stop, started, orphaned)
+}
+
+type runner struct {
+	c         *cluster.Cluster
+	processes *processes
+	ended     chan exit
+	progress  *os.File
+	node      realnode.Files
+}
+
+// stay returns nil when the cluster was told to stop, and otherwise why it ended.
+func (r *runner) stay(stop context.Context, started <-chan error, orphaned <-chan struct{}) error {
+	for {
+		select {
+		case err := <-started:
+			if err != nil {
+				return err
+			}
+			if err := r.c.MarkReady(); err != nil {
+				return err
+			}
+			fmt.Fprintln(r.progress, "ready")
+			r.progress.Close()
+			started = nil
+		case end := <-r.ended:
+			return fmt.Errorf("%s; see %s", end, r.c.Log(end.name))
+		case <-orphaned:
+			return nil
+		case <-stop.Done():
+			return nil
+		}
+	}
+}
+
+// start starts everything in order and returns when the cluster takes pods.
+func (r *runner) start(ctx context.Context) error {
+	api, err := newAPI(r.c)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(r.progress, "starting etcd and kube-apiserver")
+	if err := r.startComponent("etcd", etcd(r.c)); err != nil {
+		return err
+	}
+	if err := r.startComponent("kube-apiserver", apiserver(r.c)); err != nil {
+		return err
+	}
+	if r.c.Nodes == cluster.NodesReal {
+		if err := r.startContainerd(ctx); err != nil { // while the API server starts
+			return err
+		}
+	}
+	if err := r.await(ctx, "kube-apiserver", func() error { return api.get(ctx, "/readyz", nil) }); err != nil {
+		return err
+	}
+	fmt.Fprintln(r.progress, "starting kube-controller-manager, kube-scheduler and nodes")
+	if err := r.startControllers(); err != nil {
+		return err
+	}
+	count, err := r.startNodes(ctx, api)
+	if err != nil {
+		return err
+	}
+	return r.await(ctx, "the cluster", func() error {
+		if err := api.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil); err != nil {
+			return err
+		}
+		return api.nodesReady(ctx, count)
+	})
+}
+
+func (r *runner) startComponent(name string, argv []string) error {
+	return r.processes.start(name, argv, r.c.Log(name), r.ended)
+}
+
+func (r *runner) startControllers() error {
+	if err := r.startComponent("kube-controller-manager", controllerManager(r.c)); err != nil {
+		return err
+	}
+	argv, err := scheduler(r.c)
+	if err != nil {
+		return err
+	}
+	return r.startComponent("kube-scheduler", argv)
+}
+
+func (r *runner) startNodes(ctx context.Context, api *api) (count int, err error) {
+	switch r.c.Nodes {
+	case cluster.NodesReal:
+		return 1, r.startComponent("kubelet", kubelet(r.c, r.node.Kubelet))
+	case cluster.NodesKwok:
+		return r.c.KwokNodes, r.startKwok(ctx, api)
+	default:
+		return 0, nil
+	}
+}
+
+// prepareNode comes before the first process is started: it runs programs of its own and waits for them.
+func (r *runner) prepareNode() (err error) {
+	if err := realnode.EnterNamespaces(r.c); err != nil {
+		return err
+	}
+	if err := realnode.CreateCgroups(r.c); err != nil {
+		return err
+	}
+	if err := realnode.CreateNetwork(r.c); err != nil {
+		return err
+	}
+	if err := realnode.ServeKubernetesService(r.c); err != nil {
+		return err
+	}
+	if r.node, err = realnode.Prepare(r.c); err != nil {
+		return err
+	}
+	// containerd finds its shim there.
+	return os.Setenv("PATH", r.c.NodeBinaries+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
+func (r *runner) startContainerd(ctx context.Context) error {
+	if err := r.startComponent("containerd", containerd(r.c, r.node.Containerd)); err != nil {
+		return err
+	}
+	err := r.await(ctx, "containerd", func() error {
+		connection, err := net.Dial("unix", r.c.ContainerdSocket())
+		if err != nil {
+			return err
+		}
+		return connection.Close()
+	})
+	if err != nil {
+		return err
+	}
+	return r.processes.run("ctr", realnode.ImportCommand(r.c, r.node.Images), r.c.Log("ctr"))
+}
+
+func (r *runner) startKwok(ctx context.Context, api *api) error {
+	config, err := kwoknode.WriteConfig(r.c)
+	if err != nil {
+		return err
+	}
+	for _, node := range kwoknode.Nodes(r.c.KwokNodes) {
+		if err := api.create(ctx, "/api/v1/nodes", node); err != nil {
+			return err
+		}
+	}
+	return r.startComponent("kwok", kwok(r.c, config))
+}
+
+// await tries until there is no error.
+func (r *runner) await(ctx context.Context, what string, try func() error) error {
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w; logs are in %s", what, err, r.c.Path("logs"))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
