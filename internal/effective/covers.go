@@ -1,0 +1,48 @@
+package effective
+
+import (
+	"time"
+
+	"github.com/grantry/grantry/internal/permission"
+)
+
+// Claim is a permission that somebody wants to hand out: all of the actions, in a window.
+type Claim struct {
+	permission.Rule
+	NotBefore, ExpiresAt time.Time // zero is unbounded
+}
+
+// Covers returns what of the asked claims the subject does not hold itself, with the actions that are
+// missing, in the order asked: what it must not hand out. A claim is held if for each of its actions
+// some grant reaches the resource and is open for the whole rest of the claim's window, from at on.
+// Grants that follow each other in time are not added up.
+func (s *Snapshot) Covers(user Subject, groups []string, at time.Time, asked []Claim) (missing []Claim) {
+	for _, claim := range asked {
+		claim.Actions &= permission.AllActions
+		if claim.Actions &^= s.heldFor(user, groups, at, claim); claim.Actions != 0 {
+			missing = append(missing, claim)
+		}
+	}
+	return missing
+}
+
+// heldFor is the set of actions that the subject holds on a claim's resource for its whole window.
+func (s *Snapshot) heldFor(user Subject, groups []string, at time.Time, claim Claim) (held permission.Actions) {
+	var path spots
+	path.fill(claim.Resource)
+	starts, ends := max(startNanos(claim.NotBefore), instantOf(at).opened), endNanos(claim.ExpiresAt)
+	walk := asker{s: s, user: s.subjectAt(user), reported: groups}
+	for who, _, ok := walk.next(); ok; who, _, ok = walk.next() {
+		for _, spot := range path.spot[:path.n] {
+			for g := range who.grants.at(spot) {
+				if g.ends() < ends {
+					break
+				}
+				if a := s.acl(g.acl); g.starts() <= starts && a.resource.Covers(claim.Resource) {
+					held |= a.resource.Effective(g.actions)
+				}
+			}
+		}
+	}
+	return held
+}

@@ -1,0 +1,181 @@
+package effective
+
+import (
+	"time"
+
+	"github.com/grantry/grantry/internal/permission"
+)
+
+// Decide answers a query. It allocates nothing, and its cost depends on the depth of the resource and
+// the number of the asker's groups, not on the number of grants.
+//
+// The first grant that allows decides, in this order: the user's own, those of the reported groups in
+// the order given, those of groups by Group objects by name; for each of them dcos:superuser, then
+// from the broadest id to the narrowest; for one id the grant that lasts longest, then by name.
+func (s *Snapshot) Decide(q Query) Verdict {
+	var p probe
+	if !p.start(s, &q) {
+		return Verdict{}
+	}
+	p.path.fill(q.Resource)
+	for who, membership, ok := p.asker.next(); ok; who, membership, ok = p.asker.next() {
+		if g, a := p.search(who); g != nil {
+			return verdict(g, a, who, membership)
+		}
+	}
+	return Verdict{}
+}
+
+// DecideBeneath answers whether the asker may do at least one of AnyOf on the resource or on anything
+// that it covers: "may alice create some job in this namespace?". A job that she may not create is
+// refused once its name is known. If several grants allow it, the verdict names any one of them. Its
+// cost grows with the asker's grants of the resource's family and scope.
+func (s *Snapshot) DecideBeneath(q Query) Verdict {
+	if v := s.Decide(q); v.Allowed {
+		return v
+	}
+	var p probe
+	if !p.start(s, &q) {
+		return Verdict{}
+	}
+	for who, membership, ok := p.asker.next(); ok; who, membership, ok = p.asker.next() {
+		if g, a := p.searchBeneath(who); g != nil {
+			return verdict(g, a, who, membership)
+		}
+	}
+	return Verdict{}
+}
+
+// instant is a time at which windows are open or closed.
+type instant struct{ opened, ended int64 }
+
+// instantOf is the instant of a time. At the zero time every window with a bound is closed.
+func instantOf(t time.Time) instant {
+	if t.IsZero() {
+		return instant{opened: distantPast, ended: distantFuture - 1}
+	}
+	n := nanos(t)
+	return instant{opened: n, ended: n}
+}
+
+func (i instant) isOpen(g *grant) bool { return g.starts() <= i.opened && g.ends() > i.ended }
+
+// probe is one query on its way through a snapshot.
+type probe struct {
+	s        *Snapshot
+	resource permission.Resource
+	anyOf    permission.Actions
+	at       instant
+	asker    asker
+	path     spots
+}
+
+// start prepares a probe, or reports that nothing can allow the query.
+func (p *probe) start(s *Snapshot, q *Query) bool {
+	if q.Resource.IsZero() || q.AnyOf&permission.AllActions == 0 {
+		return false
+	}
+	p.s, p.resource, p.anyOf, p.at = s, q.Resource, q.AnyOf, instantOf(q.At)
+	p.asker = asker{s: s, user: s.subjectAt(q.User), reported: q.Groups}
+	return true
+}
+
+// search returns the first grant of a subject that allows the query, and its ACL.
+func (p *probe) search(who *subject) (*grant, *acl) {
+	for _, spot := range p.path.spot[:p.path.n] {
+		if !who.spots.has(spot) {
+			continue
+		}
+		c := who.grants.seek(spot)
+		for it, ok := c.next(); ok && it.key == spot; it, ok = c.next() {
+			if it.ref.ends() <= p.at.ended {
+				break // and so have the rest, see grant.before
+			}
+			if a := p.check(it.ref); a != nil {
+				return it.ref, a
+			}
+		}
+	}
+	return nil, nil
+}
+
+// check returns the ACL of a grant if the grant allows the query.
+func (p *probe) check(g *grant) *acl {
+	a := p.counts(g)
+	if a == nil || !a.resource.Covers(p.resource) {
+		return nil
+	}
+	return a
+}
+
+// counts returns the ACL of a grant if the grant is in force and gives one of the actions asked.
+func (p *probe) counts(g *grant) *acl {
+	if !p.at.isOpen(g) {
+		return nil
+	}
+	a := p.s.acl(g.acl)
+	if a == nil || a.resource.Effective(g.actions)&p.anyOf == 0 {
+		return nil
+	}
+	return a
+}
+
+// searchBeneath returns any grant of a subject that counts and that is for something beneath the
+// resource, and its ACL.
+func (p *probe) searchBeneath(who *subject) (*grant, *acl) {
+	head := headOf(p.resource) &^ belowMask
+	c := who.grants.seek(head)
+	for it, ok := c.next(); ok && it.key <= head|lastInHead; it, ok = c.next() {
+		if a := p.counts(it.ref); a != nil && p.resource.Covers(a.resource) {
+			return it.ref, a
+		}
+	}
+	return nil, nil
+}
+
+func verdict(g *grant, a *acl, via *subject, membership string) Verdict {
+	return Verdict{
+		Allowed:    true,
+		Superuser:  a.resource.Family() == permission.FamilySuperuser,
+		Grant:      g.name,
+		ACL:        a.key.name,
+		Via:        via.key.Subject,
+		Membership: membership,
+		Actions:    g.actions,
+		ExpiresAt:  endTime(g.ends()),
+	}
+}
+
+// asker walks the subjects for which an asker's grants count: itself, the reported groups in the
+// order given, and the groups by Group objects in the order of their names.
+type asker struct {
+	s        *Snapshot
+	user     *subject // nil if nothing is known about it
+	reported []string
+	at       int
+}
+
+// next returns the next subject that has grants or members, and the name of the Group object that
+// leads to it, if one does.
+func (a *asker) next() (who *subject, membership string, ok bool) {
+	for {
+		at := a.at
+		a.at++
+		switch {
+		case at == 0:
+			who = a.user
+		case at <= len(a.reported):
+			who = a.s.subjectAt(GroupSubject(a.reported[at-1]))
+		default:
+			at -= len(a.reported) + 1
+			if a.user == nil || at >= len(a.user.memberOf) {
+				return nil, "", false
+			}
+			key := a.user.memberOf[at]
+			who, membership = a.s.subjectWith(key.Subject, key.hash), key.Name
+		}
+		if who != nil {
+			return who, membership, true
+		}
+	}
+}

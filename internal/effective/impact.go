@@ -1,0 +1,134 @@
+package effective
+
+import (
+	"slices"
+	"time"
+)
+
+// Flip is a query that two snapshots answer differently.
+type Flip struct {
+	Query         Query
+	Before, After Verdict
+}
+
+// Impact is what changes between two snapshots at one time.
+type Impact struct {
+	Flips        []Flip    // of the questions, in their order
+	Gained, Lost []Holding // in force after and not before, and the reverse; sorted
+}
+
+// ImpactOf compares two snapshots: which of the questions they answer differently, and which holdings
+// come into force or go, at a time. A question without a time is asked at that time. A holding that
+// changes its actions or its resource is both lost and gained; that somebody loses a holding does not
+// mean that another one does not still allow the same: that is what the questions are for. Members of
+// groups are listed as far as Group objects name them. Parts that the snapshots share are skipped.
+func ImpactOf(before, after *Snapshot, at time.Time, questions ...Query) Impact {
+	var impact Impact
+	for _, q := range questions {
+		if q.At.IsZero() {
+			q.At = at
+		}
+		b, a := before.Decide(q), after.Decide(q)
+		if b.Allowed != a.Allowed {
+			impact.Flips = append(impact.Flips, Flip{Query: q, Before: b, After: a})
+		}
+	}
+	touched := touchedGrants(before, after)
+	had, has := before.inForce(touched, at), after.inForce(touched, at)
+	impact.Lost, impact.Gained = without(had, has), without(has, had)
+	return impact
+}
+
+// touchedGrants lists the names of the grants that may mean something else in the other snapshot.
+func touchedGrants(before, after *Snapshot) []string {
+	var names []string
+	ofACL := func(s *Snapshot, key *aclKey) {
+		if a := s.acl(key); a != nil {
+			names = append(names, sortedNames(a.holders.all)...)
+		}
+	}
+	ofSubject := func(s *Snapshot, key *subjectKey) {
+		if who := s.subjectWith(key.Subject, key.hash); who != nil {
+			names = append(names, sortedNames(who.grants.all)...)
+		}
+	}
+	diff(before.grants.root, after.grants.root, func(it item[*grant]) { names = append(names, it.ref.name) })
+	diff(before.resources.root, after.resources.root, func(it item[*aclKey]) {
+		ofACL(before, it.ref)
+		ofACL(after, it.ref)
+	})
+	diff(before.groups.root, after.groups.root, func(it item[*group]) {
+		ofSubject(before, it.ref.key)
+		ofSubject(after, it.ref.key)
+	})
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// diff visits the items that are in one of two trees only.
+func diff[T ranked[T]](a, b *node[T], visit func(item[T])) {
+	if a == b {
+		return
+	}
+	if a != nil && b != nil && a.kids != nil && len(a.kids) == len(b.kids) && slices.EqualFunc(a.items, b.items, sameKey) {
+		for i := range a.kids {
+			diff(a.kids[i], b.kids[i], visit)
+		}
+		return
+	}
+	left, right := tree[T]{root: a}.seek(0), tree[T]{root: b}.seek(0)
+	x, inA := left.next()
+	y, inB := right.next()
+	for inA || inB {
+		switch {
+		case inA && inB && x == y:
+			x, inA = left.next()
+			y, inB = right.next()
+		case !inB || (inA && !y.less(x)):
+			visit(x)
+			x, inA = left.next()
+		default:
+			visit(y)
+			y, inB = right.next()
+		}
+	}
+}
+
+func sameKey[T ranked[T]](a, b item[T]) bool { return a.key == b.key }
+
+// inForce lists the holdings of the named grants that count at a time, sorted.
+func (s *Snapshot) inForce(grants []string, at time.Time) []Holding {
+	var list []Holding
+	when := instantOf(at)
+	for _, name := range grants {
+		g := s.grantNamed(name)
+		if g == nil {
+			continue
+		}
+		for key := range g.holders {
+			if h := s.holding(g, key.Subject, when); h.State == InForce {
+				list = s.reach(list, h)
+			}
+		}
+	}
+	return sortHoldings(list)
+}
+
+// without is the sorted holdings of a that are not in b.
+func without(a, b []Holding) []Holding {
+	var only []Holding
+	for _, h := range a {
+		for len(b) > 0 && compareHoldings(b[0], h) < 0 {
+			b = b[1:]
+		}
+		if len(b) == 0 || !sameRight(b[0], h) {
+			only = append(only, h)
+		}
+	}
+	return only
+}
+
+// sameRight reports whether two holdings are of one grant to one subject and give the same.
+func sameRight(a, b Holding) bool {
+	return compareHoldings(a, b) == 0 && a.Actions == b.Actions && a.Resource.Equal(b.Resource)
+}
