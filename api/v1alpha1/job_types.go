@@ -186,7 +186,7 @@ type JobStatus struct {
 
 	// conditions are Ready (the definition is accepted), Authorized (the owner's grants allow a launch),
 	// and Stalled while a person must act.
-	// Possible reasons of Ready: Accepted, SpecInvalid, NotServed.
+	// Possible reasons of Ready: Accepted, SpecInvalid, OwnerMissing, NotServed.
 	// Possible reasons of Authorized: Granted, GatingDisabled, OwnerMissing, NotGranted, PolicyNotSynced.
 	// +optional
 	// +listType=map

@@ -59,12 +59,14 @@ type RunSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	User string `json:"user,omitempty"`
 
-	// env are environment variables: a string, or {"secret": "name"} with a name from secrets.
+	// env are environment variables: a string, or {"secret": "name"} with a name from secrets. A $(NAME) in
+	// a string, in cmd or in args is text, and not replaced as in a pod.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=1024
 	Env map[string]EnvValue `json:"env,omitempty"`
 
-	// labels are put on the run's pods: as labels where they are valid as such, else as annotations.
+	// labels are put on the run's pods: as labels where they are valid as such, else as annotations. Keys
+	// of kubernetes.io, k8s.io and grantry.dev are refused.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=256
 	Labels map[string]string `json:"labels,omitempty"`
@@ -74,7 +76,7 @@ type RunSpec struct {
 	// +kubebuilder:validation:MaxProperties=256
 	Secrets map[string]SecretSource `json:"secrets,omitempty"`
 
-	// artifacts are fetched into the working directory before the work starts.
+	// artifacts are fetched into the working directory, /mnt/mesos/sandbox, before the work starts.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -175,7 +177,8 @@ func (v EnvValue) MarshalJSON() ([]byte, error) {
 type SecretSource struct {
 	// source is a path of the DC/OS secret store. Here it names a Secret of the Job's namespace, with "/"
 	// read as ".", and its key "value"; "#key" at the end names another key: db/password#pw is the key pw
-	// of the Secret db.password.
+	// of the Secret db.password. A secret with a path is for the Jobs at and below the path: db/password is
+	// for db and db.backup, and not for web. One without a path is for every Job of the namespace.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -190,11 +193,12 @@ type Artifact struct {
 	// +kubebuilder:validation:MaxLength=2048
 	URI string `json:"uri"`
 
-	// executable makes the file executable. Unset is false.
+	// executable makes the file executable; it is not unpacked then. Unset is false.
 	// +optional
 	Executable *bool `json:"executable,omitempty"` //nolint:kubeapilinter // Metronome's field
 
-	// extract unpacks an archive (.tar, .tar.gz, .tgz, .tar.bz2, .tar.xz, .zip, .gz). Unset is true.
+	// extract unpacks an archive (.tar, .tar.gz, .tgz, .tar.bz2, .tbz2, .tar.xz, .txz, .zip, .gz) and keeps
+	// it. Unset is true.
 	// +optional
 	Extract *bool `json:"extract,omitempty"` //nolint:kubeapilinter // Metronome's field
 
@@ -221,7 +225,7 @@ type Constraint struct {
 	Attribute string `json:"attribute"`
 
 	// operator is IS (EQ is read as IS), LIKE or UNLIKE: the last two take a regular expression that must
-	// match the whole value.
+	// match the whole value of a node that is there when the run is launched.
 	// +required
 	// +kubebuilder:validation:Enum=IS;EQ;LIKE;UNLIKE
 	Operator string `json:"operator"`
@@ -325,8 +329,9 @@ type Restart struct {
 	// +kubebuilder:validation:Enum=NEVER;ON_FAILURE
 	Policy string `json:"policy"`
 
-	// activeDeadlineSeconds is how long after the start of the run it may be started again. Unset is
-	// without limit.
+	// activeDeadlineSeconds is how long after the start of the run it may be started again; work that is
+	// still going then is ended, which Metronome did not do. Unset is without limit. With NEVER there is
+	// nothing to limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000
@@ -337,13 +342,14 @@ type Restart struct {
 // +kubebuilder:validation:XValidation:rule="has(self.hostPath) != has(self.secret)",message="expected a host volume (hostPath and mode) or a secret volume (secret), and not both"
 // +kubebuilder:validation:XValidation:rule="!has(self.hostPath) || has(self.mode)",message="a host volume needs a mode: RO or RW"
 type Volume struct {
-	// containerPath is where the volume is in the container: for a secret, the path of the file.
+	// containerPath is where the volume is in the container: for a secret, the path of the file. A relative
+	// path is one in the working directory, which is /mnt/mesos/sandbox then.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=4096
 	ContainerPath string `json:"containerPath"`
 
-	// hostPath is a path of the node.
+	// hostPath is an absolute path of the node.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=4096
