@@ -1,0 +1,206 @@
+// Package samples applies config/samples, hack/invalid-samples and config/default to a real API server,
+// so that what people copy works and what they are warned of is refused.
+package samples
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	samplesDir = "../../config/samples"
+	invalidDir = "../../hack/invalid-samples"
+	crdDir     = "../../config/crd/bases"
+	installDir = "../../config/default"
+)
+
+// objects refuses what it does not know: a misspelt field is an error.
+var objects client.Client
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		const hint = "test/samples needs an API server: run `make verify-samples`, which sets KUBEBUILDER_ASSETS"
+		if os.Getenv("CI") == "true" {
+			fmt.Fprintln(os.Stderr, "FAIL: "+hint)
+			return 1
+		}
+		fmt.Fprintln(os.Stderr, "SKIP: "+hint)
+		return 0
+	}
+	environment := &envtest.Environment{CRDDirectoryPaths: []string{crdDir}, ErrorIfCRDPathMissing: true}
+	config, err := environment.Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL: start the API server with the CRDs:", err)
+		return 1
+	}
+	defer func() {
+		if err := environment.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the API server:", err)
+		}
+	}()
+	api, err := client.New(config, client.Options{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL: make a client:", err)
+		return 1
+	}
+	objects = client.WithFieldValidation(api, metav1.FieldValidationStrict)
+	return m.Run()
+}
+
+func TestSamples_areAccepted(t *testing.T) {
+	var kinds []string
+	for _, file := range listed(t, samplesDir) {
+		for _, sample := range read(t, filepath.Join(samplesDir, file)) {
+			kinds = append(kinds, sample.GetKind())
+			if err := objects.Create(t.Context(), sample); err != nil {
+				t.Errorf("%s: %s %s: %v", file, sample.GetKind(), sample.GetName(), err)
+			}
+		}
+	}
+	for _, kind := range []string{"ACL", "Grant", "Group", "Job", "JobRun"} {
+		if !slices.Contains(kinds, kind) {
+			t.Errorf("no sample of a %s", kind)
+		}
+	}
+}
+
+func TestSamples_areListed(t *testing.T) {
+	want := yamlFiles(t, samplesDir)
+	want = slices.DeleteFunc(want, func(file string) bool { return file == "kustomization.yaml" })
+	got := listed(t, samplesDir)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("config/samples/kustomization.yaml lists other files than there are (-want +got):\n%s", diff)
+	}
+}
+
+var wanted = regexp.MustCompile(`(?m)^# want: (.+)$`)
+
+func TestInvalidSamples_areRefused(t *testing.T) {
+	for _, file := range yamlFiles(t, invalidDir) {
+		t.Run(file, func(t *testing.T) {
+			path := filepath.Join(invalidDir, file)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			messages := wanted.FindAllStringSubmatch(string(text), -1)
+			if len(messages) == 0 {
+				t.Fatal(`no comment "# want: MESSAGE"`)
+			}
+			invalid := read(t, path)
+			if len(invalid) != 1 {
+				t.Fatalf("%d objects, want one: the message is that of one", len(invalid))
+			}
+			// A dry run, so that what is accepted by mistake is in no other case's way.
+			err = objects.Create(t.Context(), invalid[0], client.DryRunAll)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, message := range messages {
+				if !strings.Contains(err.Error(), message[1]) {
+					t.Errorf("refused with\n  %v\nwhich lacks\n  %s", err, message[1])
+				}
+			}
+		})
+	}
+}
+
+// TestInstall_isAccepted builds config/default as a user would. CRDs are there already: they are skipped.
+func TestInstall_isAccepted(t *testing.T) {
+	kubectl := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")
+	var stderr bytes.Buffer
+	command := exec.CommandContext(t.Context(), kubectl, "kustomize", installDir)
+	command.Stderr = &stderr
+	manifests, err := command.Output()
+	if err != nil {
+		t.Fatalf("kubectl kustomize: %v\n%s", err, stderr.String())
+	}
+	for _, object := range decode(t, bytes.NewReader(manifests)) {
+		if object.GetKind() == "CustomResourceDefinition" {
+			continue
+		}
+		if err := objects.Create(t.Context(), object); err != nil {
+			t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
+		}
+	}
+}
+
+// listed returns the files that a directory's kustomization names, in its order.
+func listed(t *testing.T, dir string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kustomization struct {
+		Resources []string `json:"resources"`
+	}
+	if err := yaml.Unmarshal(text, &kustomization); err != nil {
+		t.Fatal(err)
+	}
+	return kustomization.Resources
+}
+
+// yamlFiles returns the names of a directory's YAML files, sorted.
+func yamlFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(paths) == 0 {
+		t.Fatalf("no YAML file in %s", dir)
+	}
+	names := make([]string, 0, len(paths))
+	for _, path := range paths {
+		names = append(names, filepath.Base(path))
+	}
+	return names
+}
+
+func read(t *testing.T, path string) []*unstructured.Unstructured {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	return decode(t, file)
+}
+
+func decode(t *testing.T, from io.Reader) []*unstructured.Unstructured {
+	t.Helper()
+	var found []*unstructured.Unstructured
+	decoder := utilyaml.NewYAMLOrJSONDecoder(from, 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
+			return found
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, object)
+	}
+}
