@@ -159,11 +159,9 @@ func (s *Store) load(ctx context.Context, all []pending) {
 	}
 	started := s.clock.Now()
 	snapshot, problems := effective.Build(in)
-	log := ctrl.LoggerFrom(ctx).WithName("policystore")
-	for _, p := range problems {
-		log.V(1).Info("Part of the policy is not served", "problem", p)
-	}
-	log.Info("Policy loaded", "counts", snapshot.Counts(), "took", s.clock.Since(started))
+	// What the problems are is on the objects that have them.
+	ctrl.LoggerFrom(ctx).WithName("policystore").Info("Policy loaded",
+		"counts", snapshot.Counts(), "problems", len(problems), "took", s.clock.Since(started))
 	s.publish(snapshot, acls)
 }
 

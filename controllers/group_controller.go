@@ -1,0 +1,47 @@
+package controllers
+
+import (
+	"context"
+
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+)
+
+// GroupReconciler writes the status of Groups. Decisions do not depend on it.
+type GroupReconciler struct {
+	client.Client
+	Clock clock.PassiveClock
+}
+
+var _ reconcile.Reconciler = (*GroupReconciler)(nil)
+
+// +kubebuilder:rbac:groups=grantry.dev,resources=groups,verbs=get;list;watch
+// +kubebuilder:rbac:groups=grantry.dev,resources=groups/status,verbs=patch
+
+// Reconcile brings the status of one Group up to date.
+func (r *GroupReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	group := &v1alpha1.Group{}
+	if err := r.Get(ctx, req.NamespacedName, group); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !group.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // it counts no more, whoever holds it with a finalizer
+	}
+	before := group.DeepCopy()
+	setGroupStatus(group, r.Clock.Now())
+	return ctrl.Result{}, patchStatus(ctx, r.Client, before, group)
+}
+
+// SetupWithManager makes the manager run the reconciler.
+func (r *GroupReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.Group{}, builder.WithPredicates(specChanged)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
+		Complete(r)
+}
