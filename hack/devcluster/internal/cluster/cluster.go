@@ -59,12 +59,17 @@ type Cluster struct {
 	Ports Ports `json:"ports"`
 	// Subnet is the second number of the addresses 10.Subnet.0.0/16, which only this cluster uses.
 	Subnet int `json:"subnet"`
-	// ForwardingWasOff says that the node turned IP forwarding on, so that cleaning up turns it off.
-	ForwardingWasOff bool `json:"forwardingWasOff,omitempty"`
+	Before Before `json:"before"`
 
 	Supervisor Process `json:"supervisor"`
 	Runner     Process `json:"runner"`
 	Ended      string  `json:"ended,omitempty"` // why it ended by itself
+}
+
+// Before is what the machine was like before its first real node, which the last one's end restores.
+type Before struct {
+	ForwardingOff bool     `json:"forwardingOff,omitempty"` // of IPv4 packets
+	Absent        []string `json:"absent,omitempty"`        // directories that were not there
 }
 
 // Users get a kubeconfig in every cluster; those named with --groups are added.

@@ -29,3 +29,12 @@ func Lock(path string, waiting func()) (unlock func(), err error) {
 	}
 	return func() { file.Close() }, nil
 }
+
+// LockMachine keeps other clusters from picking addresses, or from changing what they share, meanwhile.
+func LockMachine() (unlock func(), err error) {
+	root, err := StateRoot()
+	if err != nil {
+		return nil, err
+	}
+	return Lock(filepath.Join(root, "machine.lock"), func() {})
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"os/exec"
 
 	"github.com/spf13/cobra"
@@ -214,16 +213,4 @@ func lockName(command *cobra.Command, name string) (func(), error) {
 	return cluster.Lock(c.Dir+".lock", func() {
 		fmt.Fprintf(command.ErrOrStderr(), "waiting for another devcluster that starts or ends cluster %q\n", name)
 	})
-}
-
-// lockAddresses keeps other clusters from picking the same addresses.
-func lockAddresses() (func(), error) {
-	root, err := cluster.StateRoot()
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, err
-	}
-	return cluster.Lock(root+"/addresses.lock", func() {})
 }

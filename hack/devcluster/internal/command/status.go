@@ -85,6 +85,9 @@ func summarize(ctx context.Context, c *cluster.Cluster) summary {
 	if c.Nodes == cluster.NodesReal {
 		s.ServiceAddress = c.ServiceAddress()
 	}
+	if s.State == "stopped" && s.Reason == "" {
+		s.Reason = "it was killed; `down`, or the next `up`, removes what is left"
+	}
 	if s.State == "running" {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()

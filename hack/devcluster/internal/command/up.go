@@ -194,7 +194,7 @@ func makeWay(name string, out io.Writer) error {
 
 // createFiles gives the cluster its addresses and its directory.
 func createFiles(c *cluster.Cluster) error {
-	unlock, err := lockAddresses()
+	unlock, err := cluster.LockMachine()
 	if err != nil {
 		return err
 	}
@@ -213,7 +213,9 @@ func createFiles(c *cluster.Cluster) error {
 	if c.Subnet, err = cluster.FreeSubnet(addresses, others); err != nil {
 		return err
 	}
-	c.ForwardingWasOff = c.Nodes == cluster.NodesReal && realnode.ForwardingIsOff()
+	if c.Nodes == cluster.NodesReal {
+		c.Before = realnode.LookBefore()
+	}
 	if err := os.MkdirAll(c.Path("logs"), 0o700); err != nil {
 		return err
 	}

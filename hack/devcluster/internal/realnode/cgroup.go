@@ -77,20 +77,13 @@ func removeCgroup(dir string) error {
 	return os.Remove(dir)
 }
 
-// cgroupRoots are where the hierarchies are mounted: those of version 1, or the one of version 2. A machine
-// with both uses version 1 for everything that matters here.
+// cgroupRoots are where the hierarchies are mounted: many of version 1, one of version 2, or both.
 func cgroupRoots(mounts []mount) []string {
-	var first, second []string
+	var roots []string
 	for _, mount := range mounts {
-		switch mount.fileSystem {
-		case "cgroup":
-			first = append(first, mount.target)
-		case "cgroup2":
-			second = append(second, mount.target)
+		if mount.fileSystem == "cgroup" || mount.fileSystem == "cgroup2" {
+			roots = append(roots, mount.target)
 		}
 	}
-	if len(first) > 0 {
-		return first
-	}
-	return second
+	return roots
 }

@@ -28,27 +28,8 @@ func Cleanup(c *cluster.Cluster) error {
 		removeCgroups(c),
 		os.RemoveAll(c.RuntimeDir()),
 		os.RemoveAll(c.Path("node")),
-		restoreForwarding(c),
+		restore(c),
 	)
-}
-
-// restoreForwarding turns IP forwarding off again if the cluster turned it on and no other one needs it.
-func restoreForwarding(c *cluster.Cluster) error {
-	if !c.ForwardingWasOff {
-		return nil
-	}
-	others, err := cluster.List()
-	if err != nil {
-		return err
-	}
-	for _, other := range others {
-		if other.Dir != c.Dir && other.Nodes == cluster.NodesReal && other.State() != "stopped" {
-			// The last one turns it off.
-			other.ForwardingWasOff = true
-			return other.Save()
-		}
-	}
-	return os.WriteFile(forwardingFile, []byte("0\n"), 0o644)
 }
 
 func detachMounts(dir string) error {

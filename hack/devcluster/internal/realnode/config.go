@@ -27,7 +27,7 @@ func Prepare(c *cluster.Cluster) (Files, error) {
 		Kubelet:    c.Path("node", "kubelet.yaml"),
 		Images:     c.Path("node", "images.tar"),
 	}
-	for _, dir := range []string{"containerd", "cni", "kubelet", "pod-logs", "var-log", "var-lib-cni"} {
+	for _, dir := range []string{"containerd", "cni", "kubelet", "pod-logs"} {
 		if err := os.MkdirAll(c.Path("node", dir), 0o755); err != nil {
 			return Files{}, err
 		}

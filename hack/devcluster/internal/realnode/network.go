@@ -5,21 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
 )
-
-const forwardingFile = "/proc/sys/net/ipv4/ip_forward"
-
-// ForwardingIsOff says whether the machine forwards no IPv4 packets now; the bridge plugin makes it forward.
-func ForwardingIsOff() bool {
-	data, err := os.ReadFile(forwardingFile)
-	return err == nil && len(data) > 0 && data[0] == '0'
-}
 
 // CreateNetwork makes the bridge that the pods are on, with the addresses of the node and of the Service
 // "kubernetes".

@@ -32,12 +32,9 @@ func TestParseMount(t *testing.T) {
 	}
 }
 
-func TestCgroupRoots_versionOneWins(t *testing.T) {
+func TestCgroupRoots_bothVersions(t *testing.T) {
 	mounts := []mount{{"/sys/fs/cgroup/unified", "cgroup2"}, {"/sys/fs/cgroup/cpu", "cgroup"}, {"/", "ext4"}}
-	if got := cgroupRoots(mounts); !slices.Equal(got, []string{"/sys/fs/cgroup/cpu"}) {
-		t.Errorf("roots %v", got)
-	}
-	if got := cgroupRoots(mounts[:1]); !slices.Equal(got, []string{"/sys/fs/cgroup/unified"}) {
+	if got := cgroupRoots(mounts); !slices.Equal(got, []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup/cpu"}) {
 		t.Errorf("roots %v", got)
 	}
 }

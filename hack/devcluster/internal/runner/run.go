@@ -43,6 +43,9 @@ func Run(c *cluster.Cluster) error {
 	err := run(stop, c, orphaned)
 	select {
 	case <-orphaned: // and so nobody else cleans up
+		if c.Nodes == cluster.NodesReal {
+			err = errors.Join(err, realnode.LeaveNamespaces())
+		}
 		return errors.Join(err, Cleanup(c), keepLogs(c, "the supervisor was killed"))
 	default:
 	}
