@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
@@ -13,6 +15,15 @@ import (
 
 // GrantACL finds the Grants that name an ACL, for client.MatchingFields.
 const GrantACL = "spec.acl"
+
+// RunJob finds the JobRuns of a Job.
+const RunJob = "spec.job"
+
+// RunUnfinished, as "true", finds the JobRuns that can still change.
+const RunUnfinished = "unfinished"
+
+// RunUnfinishedOfJob finds the JobRuns of a Job that can still change.
+const RunUnfinishedOfJob = "unfinished.job"
 
 // Field is one index over one kind.
 type Field struct {
@@ -25,6 +36,9 @@ type Field struct {
 func Fields() []Field {
 	return []Field{
 		{Object: &v1alpha1.Grant{}, Name: GrantACL, Values: grantACL},
+		{Object: &v1alpha1.JobRun{}, Name: RunJob, Values: runJob},
+		{Object: &v1alpha1.JobRun{}, Name: RunUnfinished, Values: unfinished(func(*v1alpha1.JobRun) string { return "true" })},
+		{Object: &v1alpha1.JobRun{}, Name: RunUnfinishedOfJob, Values: unfinished(func(r *v1alpha1.JobRun) string { return r.Spec.Job })},
 	}
 }
 
@@ -40,4 +54,20 @@ func Register(ctx context.Context, indexer client.FieldIndexer) error {
 
 func grantACL(obj client.Object) []string {
 	return []string{obj.(*v1alpha1.Grant).Spec.ACL}
+}
+
+func runJob(obj client.Object) []string {
+	return []string{obj.(*v1alpha1.JobRun).Spec.Job}
+}
+
+// unfinished indexes the runs that have not ended by a value, and no others: the ended ones are many.
+func unfinished(value func(*v1alpha1.JobRun) string) client.IndexerFunc {
+	return func(obj client.Object) []string {
+		run := obj.(*v1alpha1.JobRun)
+		c := meta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionSucceeded)
+		if c != nil && c.Status != metav1.ConditionUnknown {
+			return nil
+		}
+		return []string{value(run)}
+	}
 }

@@ -1,0 +1,136 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/batchjob"
+	"github.com/grantry/grantry/internal/index"
+)
+
+// runSettleTime is how long the changes of a Job's runs are gathered before the Job's summary of them is
+// written. A run that is launched changes three times within a second; its Job says so once.
+const runSettleTime = time.Second
+
+// JobReconciler creates the runs that a Job's creation brings about, keeps the history within its limits,
+// and says in status whether the Job may be launched and how its runs went.
+type JobReconciler struct {
+	client.Client
+	Gate    *LaunchGate
+	Clock   clock.PassiveClock
+	Options batchjob.Options
+}
+
+var _ reconcile.Reconciler = (*JobReconciler)(nil)
+
+// SetupWithManager makes the manager run the reconciler. It needs the indexes of runs.
+func (r *JobReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.Job{}).
+		Watches(&v1alpha1.JobRun{}, jobOfRun()).
+		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
+		Complete(r)
+}
+
+// jobOfRun maps a run to its Job, after the time in which more is likely to follow.
+func jobOfRun() handler.EventHandler {
+	later := func(run client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		key := client.ObjectKey{Namespace: run.GetNamespace(), Name: run.(*v1alpha1.JobRun).Spec.Job}
+		queue.AddAfter(reconcile.Request{NamespacedName: key}, runSettleTime)
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			later(e.Object, q)
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			later(e.ObjectNew, q)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			later(e.Object, q)
+		},
+	}
+}
+
+// +kubebuilder:rbac:groups=grantry.dev,resources=jobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=grantry.dev,resources=jobs/status,verbs=patch
+// +kubebuilder:rbac:groups=grantry.dev,resources=jobs/finalizers,verbs=update
+// +kubebuilder:rbac:groups=grantry.dev,resources=jobruns,verbs=get;list;watch;create;delete
+
+// Reconcile brings one Job up to date.
+func (r *JobReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	job := &v1alpha1.Job{}
+	if err := r.Get(ctx, req.NamespacedName, job); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !job.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its runs go with it, by owner reference
+	}
+	runs := &v1alpha1.JobRunList{}
+	if err := r.List(ctx, runs, client.InNamespace(job.Namespace), client.MatchingFields{index.RunJob: job.Name}); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list runs: %w", err)
+	}
+	in := jobInput{
+		Job: job, Runs: runs.Items, Verdict: r.Gate.Verdict(job), Invalid: batchjob.Validate(job, r.Options), Now: r.Clock.Now(),
+	}
+	plan := planJob(in)
+
+	before := job.DeepCopy()
+	if err := r.apply(ctx, job, plan); err != nil {
+		return ctrl.Result{}, err
+	}
+	setJobStatus(job, in, plan)
+	return ctrl.Result{}, patchStatus(ctx, r.Client, before, job)
+}
+
+// apply creates and deletes runs. Status comes after it: it remembers that the creation's run was
+// created, and must not do so before it was.
+func (r *JobReconciler) apply(ctx context.Context, job *v1alpha1.Job, plan jobPlan) error {
+	var errs []error
+	if plan.Create != nil {
+		if err := ctrl.SetControllerReference(job, plan.Create, r.Scheme()); err != nil {
+			return err
+		}
+		if err := r.Create(ctx, plan.Create); err != nil && !apierrors.IsAlreadyExists(err) {
+			errs = append(errs, fmt.Errorf("create the run of the Job's creation: %w", err))
+		}
+	}
+	for i := range plan.Delete {
+		run := &plan.Delete[i]
+		err := r.Delete(ctx, run, client.Preconditions{UID: &run.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+		if client.IgnoreNotFound(err) != nil {
+			errs = append(errs, fmt.Errorf("delete run %s beyond the history limit: %w", run.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// affectedByPolicy finds the Jobs whose verdict is not what their status says any more.
+func (r *JobReconciler) affectedByPolicy(ctx context.Context) ([]ctrl.Request, error) {
+	jobs := &v1alpha1.JobList{}
+	if err := r.List(ctx, jobs, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list Jobs: %w", err)
+	}
+	var requests []ctrl.Request
+	for i := range jobs.Items {
+		job := &jobs.Items[i]
+		if differs(job.Status.Conditions, authorizedReport(r.Gate.Verdict(job))) {
+			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(job)})
+		}
+	}
+	return requests, nil
+}

@@ -1,0 +1,199 @@
+package controllers
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/batchjob"
+	"github.com/grantry/grantry/internal/conditions"
+)
+
+// Defaults of the history limits, those of a CronJob's failed and successful Jobs taken together.
+const (
+	defaultSuccessfulRuns = 3
+	defaultFailedRuns     = 3
+)
+
+// jobInput is everything that a Job's plan is made from.
+type jobInput struct {
+	Job     *v1alpha1.Job
+	Runs    []v1alpha1.JobRun
+	Verdict verdict
+	Invalid field.ErrorList
+	Now     time.Time
+}
+
+// jobPlan is what to do for a Job.
+type jobPlan struct {
+	// Create is the run that the Job's creation brings about, or nil.
+	Create *v1alpha1.JobRun
+	// Delete are the finished runs beyond the history limits, oldest first.
+	Delete []v1alpha1.JobRun
+}
+
+// planJob decides which runs to create and delete. It is pure.
+func planJob(in jobInput) jobPlan {
+	plan := jobPlan{Delete: beyondHistory(in)}
+	if creationIsDue(in) {
+		plan.Create = creationRun(in.Job)
+	}
+	return plan
+}
+
+// creationIsDue says whether the Job's creation still has to bring a run about. A Job that was accepted
+// without one (as OnDemand) does not get one by being edited: it is not created then. Status is read here
+// because nothing else remembers: the run may have been deleted since.
+func creationIsDue(in jobInput) bool {
+	if effectiveStartPolicy(in.Job) != v1alpha1.StartOnCreate || in.Job.Status.CreationRun != "" || len(in.Invalid) > 0 {
+		return false
+	}
+	return !meta.IsStatusConditionTrue(in.Job.Status.Conditions, v1alpha1.ConditionReady)
+}
+
+// effectiveStartPolicy resolves an unset start policy.
+func effectiveStartPolicy(job *v1alpha1.Job) v1alpha1.StartPolicy {
+	switch {
+	case job.Spec.StartPolicy != "":
+		return job.Spec.StartPolicy
+	case len(job.Spec.Schedules) == 0 && len(job.Spec.Dependencies) == 0:
+		return v1alpha1.StartOnCreate
+	default:
+		return v1alpha1.StartOnDemand
+	}
+}
+
+// creationRun is the one run that a Job's creation can have: its name follows from the Job's UID.
+func creationRun(job *v1alpha1.Job) *v1alpha1.JobRun {
+	return &v1alpha1.JobRun{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: job.Namespace, Name: batchjob.CreationRunName(job), Labels: batchjob.RunLabels(job),
+		},
+		Spec: v1alpha1.JobRunSpec{Job: job.Name, Trigger: v1alpha1.TriggerCreation},
+	}
+}
+
+// beyondHistory lists the finished runs that the limits leave no room for. Rejected and revoked runs, and
+// those whose deadline passed, count as failed.
+func beyondHistory(in jobInput) []v1alpha1.JobRun {
+	var good, bad []v1alpha1.JobRun
+	for _, run := range in.Runs {
+		switch {
+		case !isFinished(&run) || !run.DeletionTimestamp.IsZero():
+		case runState(&run) == v1alpha1.StateSuccess:
+			good = append(good, run)
+		default:
+			bad = append(bad, run)
+		}
+	}
+	over := oldest(good, limit(in.Job.Spec.SuccessfulRunsHistoryLimit, defaultSuccessfulRuns))
+	return append(over, oldest(bad, limit(in.Job.Spec.FailedRunsHistoryLimit, defaultFailedRuns))...)
+}
+
+func limit(set *int32, unset int) int {
+	if set == nil {
+		return unset
+	}
+	return int(*set)
+}
+
+// oldest are the runs beyond the keep latest, by the time of their end, then by name.
+func oldest(runs []v1alpha1.JobRun, keep int) []v1alpha1.JobRun {
+	if len(runs) <= keep {
+		return nil
+	}
+	slices.SortFunc(runs, func(a, b v1alpha1.JobRun) int {
+		if c := timeOf(a.Status.FinishedAt).Compare(timeOf(b.Status.FinishedAt)); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return runs[:len(runs)-keep]
+}
+
+func timeOf(t *metav1.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
+
+// setJobStatus writes what was found and planned into the status of a Job.
+func setJobStatus(job *v1alpha1.Job, in jobInput, plan jobPlan) {
+	status := &job.Status
+	status.ObservedGeneration = job.Generation
+	conditions.Summarize(&status.Conditions, conditions.Summary(jobReady(in)), job.Generation, in.Now)
+	setReport(&status.Conditions, v1alpha1.ConditionAuthorized, authorizedReport(in.Verdict), job.Generation, in.Now)
+	status.Grant = in.Verdict.Grant
+
+	runs := in.Runs
+	if plan.Create != nil {
+		status.CreationRun = plan.Create.Name
+		if !slices.ContainsFunc(runs, func(run v1alpha1.JobRun) bool { return run.Name == plan.Create.Name }) {
+			runs = append(slices.Clone(runs), *plan.Create)
+		}
+	}
+	summarizeRuns(status, runs)
+}
+
+// jobReady says whether the definition is accepted. The first rule that applies is reported.
+func jobReady(in jobInput) report {
+	bad := func(reason, message string) report {
+		return report{Status: metav1.ConditionFalse, Reason: reason, Message: message, Stalled: true}
+	}
+	switch {
+	case len(in.Invalid) > 0:
+		return bad(v1alpha1.ReasonSpecInvalid, in.Invalid.ToAggregate().Error())
+	case in.Verdict.Reason == v1alpha1.ReasonOwnerMissing:
+		return bad(v1alpha1.ReasonOwnerMissing, in.Verdict.Message)
+	case len(in.Job.Spec.Schedules) > 0:
+		return bad(v1alpha1.ReasonNotServed, "spec.schedules: this version of Grantry does not start runs by schedule; create a JobRun to run the Job")
+	case len(in.Job.Spec.Dependencies) > 0:
+		return bad(v1alpha1.ReasonNotServed, "spec.dependencies: this version of Grantry does not start runs by dependency; create a JobRun to run the Job")
+	default:
+		return report{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "The definition is accepted"}
+	}
+}
+
+// summarizeRuns counts and dates the runs. The times of the last success and failure outlive their runs.
+func summarizeRuns(status *v1alpha1.JobStatus, runs []v1alpha1.JobRun) {
+	status.ActiveRuns = 0
+	var last *v1alpha1.JobRun
+	for i := range runs {
+		run := &runs[i]
+		if last == nil || newer(run, last) {
+			last = run
+		}
+		switch {
+		case !isFinished(run):
+			status.ActiveRuns++
+		case runState(run) == v1alpha1.StateSuccess:
+			status.LastSuccessAt = later(status.LastSuccessAt, run.Status.FinishedAt)
+		default:
+			status.LastFailureAt = later(status.LastFailureAt, run.Status.FinishedAt)
+		}
+	}
+	if last != nil {
+		status.LastRun = &v1alpha1.RunSummary{Name: last.Name, State: runState(last)}
+	}
+}
+
+// newer compares two runs by creation, then by name.
+func newer(a, b *v1alpha1.JobRun) bool {
+	if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
+		return c > 0
+	}
+	return a.Name > b.Name
+}
+
+func later(a, b *metav1.Time) *metav1.Time {
+	if a == nil || (b != nil && b.After(a.Time)) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,388 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/batchjob"
+	"github.com/grantry/grantry/internal/index"
+)
+
+// JobRunReconciler launches runs, follows their batch/v1 Jobs, and applies revocation to them.
+type JobRunReconciler struct {
+	client.Client
+	// Live reads the API server, past the cache.
+	Live     client.Reader
+	Gate     *LaunchGate
+	Clock    clock.PassiveClock
+	Recorder events.EventRecorder
+	Options  batchjob.Options
+}
+
+var _ reconcile.Reconciler = (*JobRunReconciler)(nil)
+
+// SetupWithManager makes the manager run the reconciler. It needs the indexes of runs.
+func (r *JobRunReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.JobRun{}).
+		Owns(&batchv1.Job{}).
+		Watches(&v1alpha1.Job{}, handler.EnqueueRequestsFromMapFunc(r.unfinishedRunsOf)).
+		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
+		Complete(r)
+}
+
+// +kubebuilder:rbac:groups=grantry.dev,resources=jobruns,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=grantry.dev,resources=jobruns/status,verbs=patch
+// +kubebuilder:rbac:groups=grantry.dev,resources=jobruns/finalizers,verbs=update
+// +kubebuilder:rbac:groups=grantry.dev,resources=jobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconcile moves one run on.
+func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	run := &v1alpha1.JobRun{}
+	if err := r.Get(ctx, req.NamespacedName, run); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !run.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its batch/v1 Job goes with it, by owner reference
+	}
+	in, err := r.observe(ctx, run)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	plan := planRun(in)
+	if plan.Act == actConfirm {
+		if in.Live, err = r.confirm(ctx, in); err != nil {
+			return ctrl.Result{}, err
+		}
+		plan = planRun(in)
+	}
+	if plan.Act == actLaunch {
+		refused, err := r.launch(ctx, in)
+		if err != nil || refused == nil {
+			return ctrl.Result{}, err // the child's own events bring the status
+		}
+		plan = *refused
+	}
+	before := run.DeepCopy()
+	setRunStatus(run, plan, in.Now)
+	// The status goes first: a run that is Revoked is deleted again if the operator stops in between,
+	// a deleted child whose run does not know why is reported as lost.
+	if err := patchStatus(ctx, r.Client, before, run); err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.apply(ctx, in, plan); err != nil {
+		return ctrl.Result{}, err
+	}
+	r.tell(before, run, in)
+	return ctrl.Result{RequeueAfter: plan.RequeueAfter}, nil
+}
+
+// observe reads, from the cache, everything that a plan needs. The pods of a failed child are the
+// exception: they are read once, at the end of a run, and not worth a cache.
+func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (runInput, error) {
+	in := runInput{Run: run, Now: r.Clock.Now()}
+	job := &v1alpha1.Job{}
+	switch err := r.Get(ctx, types.NamespacedName{Namespace: run.Namespace, Name: run.Spec.Job}, job); {
+	case err == nil && job.DeletionTimestamp.IsZero():
+		in.Job = job
+	case client.IgnoreNotFound(err) != nil:
+		return in, fmt.Errorf("read the Job: %w", err)
+	}
+	child, err := r.childOf(ctx, r.Client, run)
+	if err != nil {
+		return in, err
+	}
+	in.Child = child
+	if in.Job != nil {
+		in.Verdict = r.Gate.Verdict(in.Job)
+		if errs := batchjob.Validate(in.Job, r.Options); len(errs) > 0 {
+			in.Invalid = errs.ToAggregate().Error()
+		}
+	}
+	if child != nil && !isFinished(run) {
+		if end := endOf(child); end != nil && end.Type == batchv1.JobFailed {
+			if in.Failure, err = r.lastFailure(ctx, run); err != nil {
+				return in, err
+			}
+		}
+	}
+	return in, nil
+}
+
+// errForeignChild says that an object of the child's name belongs to somebody else.
+var errForeignChild = errors.New("a batch/v1 Job of the child's name exists and does not belong to the run")
+
+// childOf returns the run's batch/v1 Job as a reader shows it, or nil.
+func (r *JobRunReconciler) childOf(ctx context.Context, reader client.Reader, run *v1alpha1.JobRun) (*batchv1.Job, error) {
+	child := &batchv1.Job{}
+	err := reader.Get(ctx, types.NamespacedName{Namespace: run.Namespace, Name: batchjob.ChildName(run)}, child)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the batch/v1 Job: %w", err)
+	case !metav1.IsControlledBy(child, run):
+		return nil, fmt.Errorf("%w: %s/%s", errForeignChild, child.Namespace, child.Name)
+	}
+	return child, nil
+}
+
+// lastFailure is how the pod of the run that failed last ended, or nil if no pod is left to tell.
+func (r *JobRunReconciler) lastFailure(ctx context.Context, run *v1alpha1.JobRun) (*corev1.ContainerStateTerminated, error) {
+	pods := &corev1.PodList{}
+	err := r.Live.List(ctx, pods, client.InNamespace(run.Namespace), client.MatchingLabels{v1alpha1.LabelRun: string(run.UID)}, client.Limit(100))
+	if err != nil {
+		return nil, fmt.Errorf("list the pods of the run: %w", err)
+	}
+	var last *corev1.ContainerStateTerminated
+	for _, pod := range pods.Items {
+		for _, s := range append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...) {
+			ended := s.State.Terminated
+			if ended == nil {
+				ended = s.LastTerminationState.Terminated
+			}
+			if ended != nil && ended.ExitCode != 0 && (last == nil || last.FinishedAt.Before(&ended.FinishedAt)) {
+				last = ended
+			}
+		}
+	}
+	return last, nil
+}
+
+// confirm asks the API server itself about the run, its child, and what decides.
+func (r *JobRunReconciler) confirm(ctx context.Context, in runInput) (*liveFacts, error) {
+	live := &v1alpha1.JobRun{}
+	switch err := r.Live.Get(ctx, client.ObjectKeyFromObject(in.Run), live); {
+	case apierrors.IsNotFound(err):
+		return &liveFacts{RunChanged: true}, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the run: %w", err)
+	}
+	facts := &liveFacts{
+		RunChanged: live.UID != in.Run.UID || !live.DeletionTimestamp.IsZero() || isFinished(live) ||
+			(live.Status.Child != nil && in.Run.Status.Child == nil),
+		Verdict: in.Verdict,
+	}
+	if facts.RunChanged {
+		return facts, nil
+	}
+	if in.Child == nil && !in.mayLaunch() {
+		child, err := r.childOf(ctx, r.Live, in.Run)
+		if err != nil {
+			return nil, err
+		}
+		facts.ChildExists = child != nil
+		return facts, nil
+	}
+	var err error
+	facts.Verdict, err = r.Gate.Confirm(ctx, in.Verdict)
+	return facts, err
+}
+
+// mayLaunch says whether the plan that asks for confirmation is about launching. Creating a child that
+// exists is refused by its name, so that it need not be looked for first.
+func (in runInput) mayLaunch() bool {
+	left, limited := startingTimeLeft(in)
+	return in.Run.Status.Child == nil && in.Job != nil && in.Invalid == "" && in.Verdict.Allowed && (!limited || left > 0)
+}
+
+// launch creates the child. A refusal is a plan for the run that has none, now or ever; an error is worth
+// a retry.
+func (r *JobRunReconciler) launch(ctx context.Context, in runInput) (refused *runPlan, err error) {
+	input := batchjob.Input{
+		Job: in.Job, Run: in.Run, Owner: ownerSubject(in.Job),
+		Grant: in.Live.Verdict.Grant, ACL: in.Live.Verdict.ACL, Options: r.Options,
+	}
+	if batchjob.NeedsNodeLabels(in.Job) {
+		if input.NodeLabels, err = r.nodeLabels(ctx); err != nil {
+			return nil, err
+		}
+	}
+	child, err := batchjob.Child(input)
+	switch {
+	case errors.Is(err, batchjob.ErrNoNodeMatches):
+		return waitingPlan(in, err.Error(), nodeRetry), nil
+	case err != nil:
+		return rejectedPlan(in, err.Error()), nil
+	}
+	err = r.Create(ctx, child)
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		// Created before, by this operator before it stopped or by another that led; or not ours at all.
+		if _, err := r.childOf(ctx, r.Live, in.Run); errors.Is(err, errForeignChild) {
+			return rejectedPlan(in, err.Error()), nil
+		} else if err != nil {
+			return nil, err
+		}
+		return nil, nil
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return rejectedPlan(in, "The API server refused the batch/v1 Job: "+err.Error()), nil
+	case err != nil:
+		return nil, fmt.Errorf("create the batch/v1 Job: %w", err)
+	}
+	ctrl.LoggerFrom(ctx).Info("Launched run", "job", in.Job.Name, "child", child.Name, "grant", input.Grant)
+	return nil, nil
+}
+
+func ownerSubject(job *v1alpha1.Job) v1alpha1.Subject {
+	if job.Spec.Owner == nil {
+		return v1alpha1.Subject{} // only in security mode disabled
+	}
+	return *job.Spec.Owner
+}
+
+// nodeLabels reads the labels of every node, for constraints that match them by expression.
+func (r *JobRunReconciler) nodeLabels(ctx context.Context) ([]map[string]string, error) {
+	nodes := &metav1.PartialObjectMetadataList{}
+	nodes.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NodeList"))
+	if err := r.Live.List(ctx, nodes); err != nil {
+		return nil, fmt.Errorf("list nodes for LIKE and UNLIKE constraints: %w", err)
+	}
+	labels := make([]map[string]string, len(nodes.Items))
+	for i, n := range nodes.Items {
+		labels[i] = n.Labels
+	}
+	return labels, nil
+}
+
+// apply does what a plan says, besides launching.
+func (r *JobRunReconciler) apply(ctx context.Context, in runInput, plan runPlan) error {
+	switch plan.Act {
+	case actAdopt:
+		return r.adopt(ctx, in)
+	case actSuspend:
+		return r.patchChild(ctx, in.Child, suspendedByRevocation)
+	case actResume:
+		return r.patchChild(ctx, in.Child, resumed)
+	case actDelete:
+		err := r.Delete(ctx, in.Child, client.Preconditions{UID: &in.Child.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+		return client.IgnoreNotFound(err)
+	case actNothing, actConfirm, actLaunch:
+	}
+	return nil
+}
+
+// adopt gives a run that a user created its Job as owner, so that it goes with the Job, and the labels by
+// which it is found.
+func (r *JobRunReconciler) adopt(ctx context.Context, in runInput) error {
+	adopted := in.Run.DeepCopy()
+	if err := ctrl.SetControllerReference(in.Job, adopted, r.Scheme()); err != nil {
+		return err
+	}
+	if adopted.Labels == nil {
+		adopted.Labels = map[string]string{}
+	}
+	for k, v := range batchjob.RunLabels(in.Job) {
+		adopted.Labels[k] = v
+	}
+	if err := r.Patch(ctx, adopted, client.MergeFromWithOptions(in.Run, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("adopt the run: %w", err)
+	}
+	return nil
+}
+
+func (r *JobRunReconciler) patchChild(ctx context.Context, child *batchv1.Job, change func(*batchv1.Job)) error {
+	changed := child.DeepCopy()
+	change(changed)
+	if err := r.Patch(ctx, changed, client.MergeFrom(child)); err != nil {
+		return fmt.Errorf("suspend or resume the batch/v1 Job: %w", err)
+	}
+	return nil
+}
+
+func suspendedByRevocation(child *batchv1.Job) {
+	yes := true
+	child.Spec.Suspend = &yes
+	if child.Annotations == nil {
+		child.Annotations = map[string]string{}
+	}
+	child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] = "true"
+}
+
+func resumed(child *batchv1.Job) {
+	no := false
+	child.Spec.Suspend = &no
+	delete(child.Annotations, v1alpha1.AnnotationSuspendedByRevocation)
+}
+
+// tell emits an event where the run's state changed for the worse: a launch that goes as it should is
+// told by the status and by the child's own events.
+func (r *JobRunReconciler) tell(before, after *v1alpha1.JobRun, in runInput) {
+	was, is := runState(before), runState(after)
+	c := succeeded(after)
+	switch {
+	case c == nil:
+	case is == v1alpha1.StatePending && in.Job != nil && !in.Verdict.Allowed && succeeded(before) == nil:
+		r.Recorder.Eventf(after, in.Job, corev1.EventTypeWarning, in.Verdict.Reason, "Launch", "%s", in.Verdict.Message)
+	case is == was || c.Status == metav1.ConditionTrue:
+	case is == v1alpha1.StateSuspended, c.Status == metav1.ConditionFalse:
+		r.Recorder.Eventf(after, in.Child, corev1.EventTypeWarning, is, "Run", "%s", c.Message)
+	}
+}
+
+// unfinishedRunsOf maps a Job to its runs that can still change.
+func (r *JobRunReconciler) unfinishedRunsOf(ctx context.Context, job client.Object) []ctrl.Request {
+	runs := &v1alpha1.JobRunList{}
+	if err := r.List(ctx, runs, client.InNamespace(job.GetNamespace()), client.MatchingFields{index.RunUnfinishedOfJob: job.GetName()}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "List unfinished runs") // the cache has the index, or the manager would not have started
+		return nil
+	}
+	requests := make([]ctrl.Request, len(runs.Items))
+	for i := range runs.Items {
+		requests[i] = ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&runs.Items[i])}
+	}
+	return requests
+}
+
+// affectedByPolicy finds the unfinished runs whose verdict is not what their status says any more.
+func (r *JobRunReconciler) affectedByPolicy(ctx context.Context) ([]ctrl.Request, error) {
+	runs := &v1alpha1.JobRunList{}
+	if err := r.List(ctx, runs, client.MatchingFields{index.RunUnfinished: "true"}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list unfinished runs: %w", err)
+	}
+	verdicts := map[types.NamespacedName]*report{}
+	var requests []ctrl.Request
+	for i := range runs.Items {
+		run := &runs.Items[i]
+		key := types.NamespacedName{Namespace: run.Namespace, Name: run.Spec.Job}
+		now, known := verdicts[key]
+		if !known {
+			now = r.reportOf(ctx, key)
+			verdicts[key] = now
+		}
+		if now != nil && differs(run.Status.Conditions, *now) {
+			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(run)})
+		}
+	}
+	return requests, nil
+}
+
+// reportOf is what the Authorized condition of a Job's runs should say, or nil if there is no such Job.
+func (r *JobRunReconciler) reportOf(ctx context.Context, key types.NamespacedName) *report {
+	job := &v1alpha1.Job{}
+	if err := r.Get(ctx, key, job); err != nil {
+		return nil
+	}
+	now := authorizedReport(r.Gate.Verdict(job))
+	return &now
+}

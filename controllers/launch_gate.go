@@ -1,0 +1,225 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/effective"
+	"github.com/grantry/grantry/internal/permission"
+	"github.com/grantry/grantry/internal/policystore"
+)
+
+// SecurityMode says how much of what DC/OS guarded is asked.
+type SecurityMode string
+
+// The security modes of DC/OS.
+const (
+	// ModeDisabled launches without asking.
+	ModeDisabled SecurityMode = "disabled"
+	// ModePermissive asks for the Job's own resource.
+	ModePermissive SecurityMode = "permissive"
+	// ModeStrict also asks for the right to start tasks of that id: dcos:mesos:master:task:app_id:<path>.
+	ModeStrict SecurityMode = "strict"
+)
+
+// ParseSecurityMode reads a security mode, as in a flag.
+func ParseSecurityMode(s string) (SecurityMode, error) {
+	switch m := SecurityMode(s); m {
+	case ModeDisabled, ModePermissive, ModeStrict:
+		return m, nil
+	default:
+		return "", fmt.Errorf("security mode %q is not one of disabled, permissive, strict", s)
+	}
+}
+
+// launchActions are the actions of which the owner needs one. Whoever may create a Job of that name, or
+// run it, could bring the run about by hand.
+const launchActions = permission.Run | permission.Create
+
+// verdict says whether a Job may be launched. The zero verdict forbids.
+type verdict struct {
+	Allowed bool
+	// Reason is a reason of the Authorized condition, Message its sentence.
+	Reason, Message string
+	// Grant and ACL are those that allow the launch; both are empty without gating.
+	Grant, ACL string
+
+	deciders []decider
+}
+
+// decider is a question and the answer that the snapshot gave.
+type decider struct {
+	question effective.Query
+	answer   effective.Verdict
+}
+
+// LaunchGate decides whether a Job may be launched: by the snapshot, which costs nothing and may be
+// old, and then by the deciding objects themselves, read from the API server.
+type LaunchGate struct {
+	// Policy holds the current snapshot.
+	Policy *policystore.Store
+	// Clock tells the time at which windows are judged.
+	Clock clock.PassiveClock
+	// Mode is the security mode.
+	Mode SecurityMode
+	// DefaultInstance is the namespace whose app_ids have no namespace in them.
+	DefaultInstance string
+
+	fresh *freshReader
+}
+
+// Verdict decides by the snapshot. Not synced is not allowed.
+func (g *LaunchGate) Verdict(job *v1alpha1.Job) verdict {
+	if g.Mode == ModeDisabled {
+		return verdict{Allowed: true, Reason: v1alpha1.ReasonGatingDisabled, Message: "Launches are not gated in security mode disabled"}
+	}
+	if job.Spec.Owner == nil {
+		return verdict{
+			Reason:  v1alpha1.ReasonOwnerMissing,
+			Message: "The Job has no owner whose grants could allow a launch: set spec.owner",
+		}
+	}
+	snapshot := g.Policy.Snapshot()
+	if snapshot == nil {
+		return verdict{
+			Reason:  v1alpha1.ReasonPolicyNotSynced,
+			Message: "Grantry has not read every ACL, Grant and Group yet; nothing is launched until it has",
+		}
+	}
+	return decide(snapshot, g.questions(job))
+}
+
+// questions are what must all be answered yes.
+func (g *LaunchGate) questions(job *v1alpha1.Job) []effective.Query {
+	owner := policystore.SubjectOf(*job.Spec.Owner)
+	base := effective.Query{
+		User:     owner,
+		Groups:   impliedGroups(*job.Spec.Owner),
+		Resource: permission.JobResource(job.Namespace, job.Name),
+		AnyOf:    launchActions,
+		At:       g.Clock.Now(),
+	}
+	if g.Mode != ModeStrict {
+		return []effective.Query{base}
+	}
+	instance := job.Namespace
+	if instance == g.DefaultInstance {
+		instance = "" // its app_ids have no namespace in them
+	}
+	task := base
+	task.Resource = permission.AppIDResource(permission.MasterTask, instance, job.Name)
+	task.AnyOf = permission.Create
+	return []effective.Query{base, task}
+}
+
+// impliedGroups are the groups that every service account is in. Those of a user are not known here: only
+// the authenticator reports them, and Groups add to them.
+func impliedGroups(owner v1alpha1.Subject) []string {
+	if owner.Kind != v1alpha1.ServiceAccountSubject {
+		return nil
+	}
+	return []string{"system:serviceaccounts", "system:serviceaccounts:" + owner.Namespace, "system:authenticated"}
+}
+
+// decide puts each question to a snapshot. The first no is the verdict; the first question's Grant is
+// the one that a yes names.
+func decide(snapshot *effective.Snapshot, questions []effective.Query) verdict {
+	v := verdict{Allowed: true, Reason: v1alpha1.ReasonGranted}
+	var grants []string
+	for _, q := range questions {
+		answer := snapshot.Decide(q)
+		if !answer.Allowed {
+			return verdict{Reason: v1alpha1.ReasonNotGranted, Message: snapshot.Explain(q).String()}
+		}
+		v.deciders = append(v.deciders, decider{question: q, answer: answer})
+		grants = append(grants, fmt.Sprintf("Grant %s on ACL %s", answer.Grant, answer.ACL))
+	}
+	v.Grant, v.ACL = v.deciders[0].answer.Grant, v.deciders[0].answer.ACL
+	v.Message = "Allowed by " + strings.Join(grants, " and ")
+	return v
+}
+
+// Confirm asks the questions of a verdict that allows again, of the deciding Grants, ACLs and Groups as
+// the API server holds them now. After a deletion has returned, an old snapshot launches nothing.
+// An error says that the API server could not be asked: nothing may be launched then either.
+func (g *LaunchGate) Confirm(ctx context.Context, v verdict) (verdict, error) {
+	if !v.Allowed || v.Reason == v1alpha1.ReasonGatingDisabled {
+		return v, nil
+	}
+	live, err := g.liveInput(ctx, v)
+	if err != nil {
+		return verdict{}, err
+	}
+	snapshot, _ := effective.Build(live)
+	questions := make([]effective.Query, len(v.deciders))
+	now := g.Clock.Now()
+	for i, d := range v.deciders {
+		questions[i] = d.question
+		questions[i].At = now
+	}
+	confirmed := decide(snapshot, questions)
+	if !confirmed.Allowed {
+		confirmed.Message = fmt.Sprintf("Grant %s no longer allows it (read just now, ahead of the cache): %s", v.Grant, confirmed.Message)
+	}
+	return confirmed, nil
+}
+
+// liveInput reads what decided. What does not exist any more, or can't be used, is left out: the
+// questions are then answered no.
+func (g *LaunchGate) liveInput(ctx context.Context, v verdict) (effective.Input, error) {
+	var in effective.Input
+	for _, d := range v.deciders {
+		grant, err := readLive(ctx, g.fresh, d.answer.Grant, &v1alpha1.Grant{})
+		if err != nil {
+			return in, fmt.Errorf("read Grant %s: %w", d.answer.Grant, err)
+		}
+		acl, err := readLive(ctx, g.fresh, d.answer.ACL, &v1alpha1.ACL{})
+		if err != nil {
+			return in, fmt.Errorf("read ACL %s: %w", d.answer.ACL, err)
+		}
+		if grant != nil {
+			usable, _ := policystore.GrantOf(grant)
+			in.Grants = append(in.Grants, usable)
+		}
+		if acl != nil {
+			if usable, err := policystore.ACLOf(acl); err == nil {
+				in.ACLs = append(in.ACLs, usable)
+			}
+		}
+		if d.answer.Membership == "" {
+			continue
+		}
+		group, err := readLive(ctx, g.fresh, d.answer.Membership, &v1alpha1.Group{})
+		if err != nil {
+			return in, fmt.Errorf("read Group %s: %w", d.answer.Membership, err)
+		}
+		if group != nil {
+			usable, _ := policystore.GroupOf(group)
+			in.Groups = append(in.Groups, usable)
+		}
+	}
+	return in, nil
+}
+
+// readLive returns nil, and no error, for an object that is gone or going: it does not count.
+func readLive[T interface {
+	client.Object
+	comparable
+}](ctx context.Context, fresh *freshReader, name string, empty T) (T, error) {
+	var none T
+	object, err := freshGet(ctx, fresh, types.NamespacedName{Name: name}, empty)
+	if apierrors.IsNotFound(err) {
+		return none, nil
+	}
+	if err != nil || !object.GetDeletionTimestamp().IsZero() {
+		return none, err
+	}
+	return object, nil
+}

@@ -1,0 +1,59 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/policystore"
+)
+
+// policyPause is how long at least lies between two looks at what a change of policy affects. A look
+// costs about a microsecond for each Job; while Grants stream in, this bounds how often it is paid.
+const policyPause = 50 * time.Millisecond
+
+// policySource is a source of reconcile requests: whenever the policy changes or a window opens or closes,
+// it asks what that affects.
+type policySource struct {
+	store    *policystore.Store
+	affected func(context.Context) ([]ctrl.Request, error)
+}
+
+// Start begins to listen, and returns.
+func (s policySource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	changed := s.store.Subscribe()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+			requests, err := s.affected(ctx)
+			if err != nil {
+				ctrl.LoggerFrom(ctx).Error(err, "Find what a change of policy affects")
+			}
+			for _, request := range requests {
+				queue.Add(request)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(policyPause):
+			}
+		}
+	}()
+	return nil
+}
+
+// differs says whether the Authorized condition is not what it should be.
+func differs(conditions []metav1.Condition, want report) bool {
+	have := meta.FindStatusCondition(conditions, v1alpha1.ConditionAuthorized)
+	return have == nil || have.Status != want.Status || have.Reason != want.Reason || have.Message != want.Message
+}

@@ -1,0 +1,61 @@
+// Package controllers holds the reconcilers of Grantry's kinds.
+//
+//	ACL, Grant, Group ─► policystore ─► snapshot ─┬─► status of ACL, Grant and Group
+//	                                              └─► LaunchGate ─┬─► Job: verdict, creation's run, history
+//	                                                              └─► JobRun: launch, follow, revoke
+//
+// A reconciler gathers, decides in a pure function (planJob, planRun), acts, and writes the status once.
+// What the API server must confirm before a launch is read past the cache: LaunchGate.Confirm.
+package controllers
+
+import (
+	"fmt"
+
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/grantry/grantry/internal/batchjob"
+	"github.com/grantry/grantry/internal/policystore"
+)
+
+// Settings are what an installation chooses.
+type Settings struct {
+	// Mode is the security mode.
+	Mode SecurityMode
+	// DefaultInstance is the namespace whose app_ids have no namespace in them.
+	DefaultInstance string
+	// Children says how children are made.
+	Children batchjob.Options
+	// JobWorkers and RunWorkers are how many Jobs and runs are reconciled at once.
+	JobWorkers, RunWorkers int
+}
+
+// SetupAll registers every reconciler with a manager.
+func SetupAll(mgr ctrl.Manager, store *policystore.Store, settings Settings) error {
+	gate := &LaunchGate{
+		Policy: store, Clock: clock.RealClock{}, Mode: settings.Mode, DefaultInstance: settings.DefaultInstance,
+		fresh: newFreshReader(mgr.GetAPIReader()),
+	}
+	reconcilers := []struct {
+		kind    string
+		workers int
+		setup   interface {
+			SetupWithManager(mgr ctrl.Manager, concurrency int) error
+		}
+	}{
+		{"ACL", 1, &ACLReconciler{Client: mgr.GetClient(), Clock: gate.Clock, Store: store}},
+		{"Grant", settings.JobWorkers, &GrantReconciler{Client: mgr.GetClient(), Clock: gate.Clock}},
+		{"Group", 1, &GroupReconciler{Client: mgr.GetClient(), Clock: gate.Clock}},
+		{"Job", settings.JobWorkers, &JobReconciler{Client: mgr.GetClient(), Gate: gate, Clock: gate.Clock, Options: settings.Children}},
+		{"JobRun", settings.RunWorkers, &JobRunReconciler{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Gate: gate, Clock: gate.Clock,
+			Recorder: mgr.GetEventRecorder("grantry"), Options: settings.Children,
+		}},
+	}
+	for _, r := range reconcilers {
+		if err := r.setup.SetupWithManager(mgr, r.workers); err != nil {
+			return fmt.Errorf("set up the %s controller: %w", r.kind, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+// Command grantry is Grantry's operator.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/controllers"
+	"github.com/grantry/grantry/internal/index"
+	"github.com/grantry/grantry/internal/policystore"
+)
+
+var scheme = runtime.NewScheme()
+
+func init() {
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+}
+
+func main() {
+	if err := rootCommand().ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
+		fmt.Fprintln(os.Stderr, "grantry:", err)
+		os.Exit(1)
+	}
+}
+
+// rootCommand runs the manager unless a subcommand is named.
+func rootCommand() *cobra.Command {
+	manager := managerCommand()
+	root := &cobra.Command{
+		Use: "grantry", Short: "DC/OS-style permissions for jobs on Kubernetes",
+		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs, RunE: manager.RunE,
+	}
+	root.Flags().AddFlagSet(manager.Flags())
+	root.AddCommand(manager)
+	return root
+}
+
+// options are the flags of the manager.
+type options struct {
+	controllers.Settings
+	mode           string
+	metricsAddress string
+	metricsSecure  bool
+	probeAddress   string
+	leaderElect    bool
+	leaseNamespace string
+	log            zap.Options
+}
+
+func managerCommand() *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use: "manager", Short: "Run the operator (the default)", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.mode, "mode", string(controllers.ModePermissive), "Security mode: disabled, permissive or strict")
+	f.StringVar(&o.DefaultInstance, "default-instance", "metronome", "Namespace of the default Metronome instance, whose app_ids have no namespace in them")
+	f.StringVar(&o.Children.DefaultImage, "default-image", "docker.io/library/busybox:latest", "Image of a run that names none; artifacts are fetched in it, too")
+	f.StringVar(&o.Children.GPUResource, "gpu-resource", "nvidia.com/gpu", "Extended resource that gpus ask for")
+	f.IntVar(&o.JobWorkers, "job-workers", 8, "Jobs that are reconciled at once")
+	f.IntVar(&o.RunWorkers, "run-workers", 32, "Runs that are reconciled at once")
+	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "Address of the metrics endpoint; 0 turns it off")
+	f.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics over TLS to callers that may read /metrics; false serves plain HTTP to everyone")
+	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz")
+	f.BoolVar(&o.leaderElect, "leader-elect", true, "Let one replica at a time write; needed with more than one")
+	f.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "Namespace of the leader's lease; unset is the operator's own")
+	gofs := flag.NewFlagSet("", flag.ContinueOnError)
+	o.log.BindFlags(gofs)
+	ctrl.RegisterFlags(gofs)
+	f.AddGoFlagSet(gofs)
+	return cmd
+}
+
+// run starts the operator, and returns when ctx ends or the operator can't go on.
+func (o *options) run(ctx context.Context) error {
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+	var err error
+	if o.Mode, err = controllers.ParseSecurityMode(o.mode); err != nil {
+		return fmt.Errorf("--mode: %w", err)
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	config.QPS = -1 // the API server's priority and fairness limits us, not ourselves
+	mgr, err := ctrl.NewManager(config, o.managerOptions())
+	if err != nil {
+		return fmt.Errorf("create the manager: %w", err)
+	}
+	if err := index.Register(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	store := policystore.New(mgr.GetCache(), clock.RealClock{})
+	if err := mgr.Add(store); err != nil {
+		return fmt.Errorf("add the policy store: %w", err)
+	}
+	if err := controllers.SetupAll(mgr, store, o.Settings); err != nil {
+		return err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	if err := mgr.AddReadyzCheck("policy", store.ReadyCheck); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func (o *options) managerOptions() ctrl.Options {
+	metrics := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
+	if o.metricsSecure {
+		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+		metrics.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
+	}
+	return ctrl.Options{
+		Scheme: scheme, Metrics: metrics, HealthProbeBindAddress: o.probeAddress,
+		LeaderElection: o.leaderElect, LeaderElectionID: "grantry.dev", LeaderElectionNamespace: o.leaseNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject:         map[client.Object]cache.ByObject{&batchv1.Job{}: {Label: children(), Transform: slimChild}},
+		},
+	}
+}
+
+// children selects the batch/v1 Jobs that runs own: no others are cached.
+func children() labels.Selector {
+	ours, err := labels.NewRequirement(v1alpha1.LabelRun, selection.Exists, nil)
+	utilruntime.Must(err) // the key is a constant
+	return labels.NewSelector().Add(*ours)
+}
+
+// slimChild drops what no decision looks at: a pod template is most of a batch/v1 Job.
+func slimChild(object any) (any, error) {
+	if child, ok := object.(*batchv1.Job); ok {
+		child.ManagedFields = nil
+		child.Spec.Template = corev1.PodTemplateSpec{}
+	}
+	return object, nil
+}
