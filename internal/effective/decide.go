@@ -83,7 +83,7 @@ func (p *probe) start(s *Snapshot, q *Query) bool {
 // search returns the first grant of a subject that allows the query, and its ACL.
 func (p *probe) search(who *subject) (*grant, *acl) {
 	for _, spot := range p.path.spot[:p.path.n] {
-		if !who.spots.has(spot) {
+		if !who.spots.has(spot) || who.grants.lacks(spot) {
 			continue
 		}
 		c := who.grants.seek(spot)

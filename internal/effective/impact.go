@@ -52,49 +52,18 @@ func touchedGrants(before, after *Snapshot) []string {
 			names = append(names, sortedNames(who.grants.all)...)
 		}
 	}
-	diff(before.grants.root, after.grants.root, func(it item[*grant]) { names = append(names, it.ref.name) })
-	diff(before.resources.root, after.resources.root, func(it item[*aclKey]) {
+	diff(before.grants, after.grants, func(it item[*grant]) { names = append(names, it.ref.name) })
+	diff(before.resources, after.resources, func(it item[*aclKey]) {
 		ofACL(before, it.ref)
 		ofACL(after, it.ref)
 	})
-	diff(before.groups.root, after.groups.root, func(it item[*group]) {
+	diff(before.groups, after.groups, func(it item[*group]) {
 		ofSubject(before, it.ref.key)
 		ofSubject(after, it.ref.key)
 	})
 	slices.Sort(names)
 	return slices.Compact(names)
 }
-
-// diff visits the items that are in one of two trees only.
-func diff[T ranked[T]](a, b *node[T], visit func(item[T])) {
-	if a == b {
-		return
-	}
-	if a != nil && b != nil && a.kids != nil && len(a.kids) == len(b.kids) && slices.EqualFunc(a.items, b.items, sameKey) {
-		for i := range a.kids {
-			diff(a.kids[i], b.kids[i], visit)
-		}
-		return
-	}
-	left, right := tree[T]{root: a}.seek(0), tree[T]{root: b}.seek(0)
-	x, inA := left.next()
-	y, inB := right.next()
-	for inA || inB {
-		switch {
-		case inA && inB && x == y:
-			x, inA = left.next()
-			y, inB = right.next()
-		case !inB || (inA && !y.less(x)):
-			visit(x)
-			x, inA = left.next()
-		default:
-			visit(y)
-			y, inB = right.next()
-		}
-	}
-}
-
-func sameKey[T ranked[T]](a, b item[T]) bool { return a.key == b.key }
 
 // inForce lists the holdings of the named grants that count at a time, sorted.
 func (s *Snapshot) inForce(grants []string, at time.Time) []Holding {

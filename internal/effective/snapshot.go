@@ -1,6 +1,7 @@
 package effective
 
 import (
+	"slices"
 	"time"
 
 	"github.com/grantry/grantry/internal/permission"
@@ -9,12 +10,12 @@ import (
 // Snapshot is an immutable set of ACLs, Grants and Groups that answers questions. Any number of
 // goroutines may use it. Use Build or, for an empty one, New.
 type Snapshot struct {
-	subjects  tree[*subject] // by hashSubject
-	acls      tree[*acl]     // by hashName; includes missing ones that grants name
-	resources tree[*aclKey]  // existing ACLs by spot
-	grants    tree[*grant]   // by hashName
-	groups    tree[*group]   // by hashName
-	edges     tree[*grant]   // by edgeKey, for each start and end of a window
+	subjects  table[*subject] // by hashSubject
+	acls      table[*acl]     // by hashName; includes missing ones that grants name
+	resources table[*aclKey]  // existing ACLs by spot
+	grants    table[*grant]   // by hashName
+	groups    table[*group]   // by hashName
+	edges     tree[*grant]    // by edgeKey, for each start and end of a window
 }
 
 // New returns the empty snapshot, which refuses everything.
@@ -60,6 +61,7 @@ func (s *Snapshot) ACLsOf(r permission.Resource) []string {
 			names = append(names, key.name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -129,10 +131,10 @@ func (s *Snapshot) subjectAt(who Subject) *subject {
 }
 
 func (s *Snapshot) subjectWith(who Subject, hash uint64) *subject {
-	c := s.subjects.seek(hash)
-	for it, ok := c.next(); ok && it.key == hash; it, ok = c.next() {
-		if it.ref.key.Subject == who {
-			return it.ref
+	cells := s.subjects.bucketAt(hash)
+	for i := range cells {
+		if cells[i].key == hash && cells[i].ref.key.Subject == who {
+			return cells[i].ref
 		}
 	}
 	return nil
@@ -141,10 +143,10 @@ func (s *Snapshot) subjectWith(who Subject, hash uint64) *subject {
 func (s *Snapshot) acl(key *aclKey) *acl { return s.aclNamed(key.name, key.hash) }
 
 func (s *Snapshot) aclNamed(name string, hash uint64) *acl {
-	c := s.acls.seek(hash)
-	for it, ok := c.next(); ok && it.key == hash; it, ok = c.next() {
-		if it.ref.key.name == name {
-			return it.ref
+	cells := s.acls.bucketAt(hash)
+	for i := range cells {
+		if cells[i].key == hash && cells[i].ref.key.name == name {
+			return cells[i].ref
 		}
 	}
 	return nil

@@ -253,25 +253,46 @@ type frame[T ranked[T]] struct {
 func (t tree[T]) seek(key uint64) (c cursor[T]) {
 	c.depth = -1
 	for n := t.root; n != nil; {
-		lo, hi := 0, len(n.items)
-		for lo < hi {
-			mid := int(uint(lo+hi) >> 1)
-			if n.items[mid].key < key {
-				lo = mid + 1
-			} else {
-				hi = mid
-			}
-		}
+		at := n.firstAt(key)
 		c.depth++
 		if n.kids == nil {
-			c.path[c.depth] = frame[T]{n, lo}
+			c.path[c.depth] = frame[T]{n, at}
 			return c
 		}
-		lo = max(0, lo-1)
-		c.path[c.depth] = frame[T]{n, lo}
-		n = n.kids[lo]
+		at = max(0, at-1)
+		c.path[c.depth] = frame[T]{n, at}
+		n = n.kids[at]
 	}
 	return c
+}
+
+// lacks reports that surely no item has the key: a cheaper answer than that of a cursor.
+func (t *tree[T]) lacks(key uint64) bool {
+	n := t.root
+	if n == nil {
+		return true
+	}
+	for {
+		at := n.firstAt(key)
+		if n.kids == nil {
+			return at < len(n.items) && n.items[at].key != key
+		}
+		n = n.kids[max(0, at-1)]
+	}
+}
+
+// firstAt is the place of the first item whose key is not less than key.
+func (n *node[T]) firstAt(key uint64) int {
+	lo, hi := 0, len(n.items)
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		if n.items[mid].key < key {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
 }
 
 // next returns the item after the cursor and moves past it.
