@@ -111,8 +111,12 @@ func (s *Store) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !toolscache.WaitFor(ctx, "policy", synced...) {
-		return nil // stopped before it was loaded
+	for _, checker := range synced {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-checker.Done():
+		}
 	}
 	s.load(ctx, s.queue.take())
 	s.follow(ctx)
