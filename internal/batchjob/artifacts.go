@@ -90,6 +90,8 @@ func artifactFile(uri string) (file, reason string) {
 	switch {
 	case err != nil:
 		return "", "is not an address"
+	case strings.ContainsAny(uri, " \t\r\n"):
+		return "", "has a space: write %20"
 	case address.Scheme == "":
 		return "", "expected an http or https address"
 	case address.Scheme != "http" && address.Scheme != "https":

@@ -8,7 +8,8 @@ while [ "$#" -gt 0 ]; do
   act=$3
   shift 3
   echo "fetch $file"
-  wget -q -T 60 -O "$file" "$uri" || { echo "cannot fetch $file" >&2; exit 1; }
+  # No -T: busybox crashes on it where it was built without that option.
+  wget -q -O "$file" "$uri" || { echo "cannot fetch $file" >&2; exit 1; }
   case $act in
     tar) tar -xof "$file" ;;
     tar-gzip) tar -xozf "$file" ;;

@@ -128,7 +128,7 @@ func TestFetch(t *testing.T) {
 		want, text string
 	}{
 		"a plain file":                    {v1alpha1.Artifact{URI: "/plain.txt"}, "wget", "plain.txt", "plain\n"},
-		"a query is not part of the name": {v1alpha1.Artifact{URI: "/plain.txt?a=$(touch pwned)&b=/c"}, "wget", "plain.txt", "plain\n"},
+		"a query is not part of the name": {v1alpha1.Artifact{URI: "/plain.txt?a=$(touch%20pwned)&b=/c"}, "wget", "plain.txt", "plain\n"},
 		"a name that a shell would run":   {v1alpha1.Artifact{URI: "/x'%3B%20touch%20pwned%3B%20$(touch%20pwned)%20%22y"}, "wget", hostile, "plain\n"},
 		"tar":                             {v1alpha1.Artifact{URI: "/a.tar"}, "tar", "packed", "packed\n"},
 		"tar.gz":                          {v1alpha1.Artifact{URI: "/b.tar.gz"}, "gunzip", "packed-gz", "packed\n"},

@@ -121,6 +121,7 @@ func TestRefusals(t *testing.T) {
 		"artifact path":            {spec: `run: {cmd: ls, artifacts: [{uri: /etc/passwd}]}`, want: `spec.run.artifacts[0].uri: Invalid value: expected an http or https address`},
 		"artifact of no host":      {spec: `run: {cmd: ls, artifacts: [{uri: "http:///a"}]}`, want: `spec.run.artifacts[0].uri: Invalid value: names no host`},
 		"artifact of no address":   {spec: `run: {cmd: ls, artifacts: [{uri: "http://a b/%zz"}]}`, want: `spec.run.artifacts[0].uri: Invalid value: is not an address`},
+		"artifact with a space":    {spec: `run: {cmd: ls, artifacts: [{uri: "http://a/b c"}]}`, want: `spec.run.artifacts[0].uri: Invalid value: has a space: write %20`},
 		"artifact of no file":      {spec: `run: {cmd: ls, artifacts: [{uri: "http://a/b/"}]}`, want: `spec.run.artifacts[0].uri: Invalid value: names no file: the path must end in a file name`},
 		"artifact upwards":         {spec: `run: {cmd: ls, artifacts: [{uri: "http://a/%2e%2e"}]}`, want: `spec.run.artifacts[0].uri: Invalid value: names no file: the path must end in a file name`},
 		"artifact name with NUL":   {spec: `run: {cmd: ls, artifacts: [{uri: "http://a/b%00"}]}`, want: `spec.run.artifacts[0].uri: Invalid value: names no file: the path must end in a file name`},
