@@ -58,7 +58,7 @@ type Cluster struct {
 
 	Ports Ports `json:"ports"`
 	// Subnet is the second number of the addresses 10.Subnet.0.0/16, which only this cluster uses.
-	Subnet int `json:"subnet"`
+	Subnet int    `json:"subnet"`
 	Before Before `json:"before"`
 
 	Supervisor Process `json:"supervisor"`

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -257,7 +256,7 @@ func detach(ctx context.Context, c *cluster.Cluster, out io.Writer) error {
 		return err
 	}
 	defer log.Close()
-	supervisor := exec.Command("/proc/self/exe", "supervise", "--dir", c.Dir)
+	supervisor := runner.Self("supervise", "--dir", c.Dir)
 	supervisor.Dir = "/"
 	supervisor.Stdout, supervisor.Stderr = log, log
 	supervisor.ExtraFiles = []*os.File{starter, progressWrite} // in the order of the supervisor's descriptors

@@ -41,10 +41,6 @@ func etcd(c *cluster.Cluster) []string {
 }
 
 func apiserver(c *cluster.Cluster) []string {
-	services := "10.96.0.0/16"
-	if c.Nodes == cluster.NodesReal {
-		services = c.ServiceSubnet()
-	}
 	arguments := []string{
 		filepath.Join(c.Binaries, "kube-apiserver"),
 		fmt.Sprintf("--etcd-servers=https://127.0.0.1:%d", c.Ports.EtcdClient),
@@ -58,7 +54,7 @@ func apiserver(c *cluster.Cluster) []string {
 		"--tls-private-key-file=" + c.PKI("apiserver.key"),
 		"--client-ca-file=" + c.PKI("ca.crt"),
 		"--endpoint-reconciler-type=none", // it would refuse an endpoint on loopback
-		"--service-cluster-ip-range=" + services,
+		"--service-cluster-ip-range=" + c.ServiceSubnet(),
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + c.PKI("service-account.pub"),
 		"--service-account-signing-key-file=" + c.PKI("service-account.key"),
@@ -124,6 +120,7 @@ func kwok(c *cluster.Cluster, config string) []string {
 		"--config=" + config,
 		"--manage-all-nodes=false",
 		"--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+		"--v=WARN", // it tells of every pod otherwise
 	}
 }
 

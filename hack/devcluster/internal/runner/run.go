@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,6 +63,9 @@ func run(stop context.Context, c *cluster.Cluster, orphaned <-chan struct{}) err
 			return err
 		}
 	}
+	if err := setEnvironment(c); err != nil {
+		return err
+	}
 	r.processes = newProcesses()
 	defer r.processes.stop()
 	ctx, abort := context.WithTimeout(stop, startLimit)
@@ -69,6 +73,25 @@ func run(stop context.Context, c *cluster.Cluster, orphaned <-chan struct{}) err
 	started := make(chan error, 1)
 	go func() { started <- r.start(ctx) }()
 	return r.stay(stop, started, orphaned)
+}
+
+// setEnvironment changes what the processes get of the user's environment.
+func setEnvironment(c *cluster.Cluster) error {
+	direct := fmt.Sprintf("127.0.0.1,localhost,10.%d.0.0/16", c.Subnet)
+	if others := os.Getenv("NO_PROXY"); others != "" {
+		direct = others + "," + direct
+	}
+	collection := os.Getenv("GOGC")
+	if collection == "" {
+		collection = "200" // small development machines have more memory than time
+	}
+	return errors.Join(
+		os.Setenv("NO_PROXY", direct), // a proxy for the outside knows no way to the pods
+		os.Setenv("no_proxy", direct),
+		os.Setenv("GOGC", collection),
+		// containerd finds its shim there.
+		os.Setenv("PATH", c.NodeBinaries+string(os.PathListSeparator)+os.Getenv("PATH")),
+	)
 }
 
 type runner struct {
@@ -94,7 +117,7 @@ func (r *runner) stay(stop context.Context, started <-chan error, orphaned <-cha
 			r.progress.Close()
 			started = nil
 		case end := <-r.ended:
-			return fmt.Errorf("%s; see %s", end, r.c.Log(end.name))
+			return fmt.Errorf("%s: %s; see %s", end, lastLine(r.c.Log(end.name)), r.c.Log(end.name))
 		case <-orphaned:
 			return nil
 		case <-stop.Done():
@@ -183,8 +206,7 @@ func (r *runner) prepareNode() (err error) {
 	if r.node, err = realnode.Prepare(r.c); err != nil {
 		return err
 	}
-	// containerd finds its shim there.
-	return os.Setenv("PATH", r.c.NodeBinaries+string(os.PathListSeparator)+os.Getenv("PATH"))
+	return nil
 }
 
 func (r *runner) startContainerd(ctx context.Context) error {
@@ -230,4 +252,14 @@ func (r *runner) await(ctx context.Context, what string, try func() error) error
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// lastLine is often the reason why a process ended.
+func lastLine(log string) string {
+	data, err := os.ReadFile(log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return fmt.Sprintf("%.300s", lines[len(lines)-1])
 }

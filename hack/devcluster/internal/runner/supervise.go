@@ -61,7 +61,7 @@ func startRunner(c *cluster.Cluster, progress *os.File) (*exec.Cmd, *os.File, er
 		return nil, nil, err
 	}
 	defer log.Close()
-	command := exec.Command("/proc/self/exe", "run", "--dir", c.Dir) // `go run` deletes the file itself
+	command := Self("run", "--dir", c.Dir)
 	command.Dir = "/"
 	command.Stdout, command.Stderr = log, log
 	command.ExtraFiles = []*os.File{lifelineRead, progress} // in the order of the runner's descriptors
@@ -80,6 +80,13 @@ func startRunner(c *cluster.Cluster, progress *os.File) (*exec.Cmd, *os.File, er
 		err = c.Save()
 	}
 	return command, lifeline, err
+}
+
+// Self runs this program again. `go run` deletes its file, but not what /proc shows of it.
+func Self(arguments ...string) *exec.Cmd {
+	command := exec.Command("/proc/self/exe", arguments...)
+	command.Args[0] = "devcluster" // for who reads the list of processes
+	return command
 }
 
 // stopLimit is far more than the runner needs to kill its processes.
