@@ -1,0 +1,163 @@
+// Package harness runs Grantry as a whole for the demo and for the end-to-end tests: a development cluster
+// by hack/devcluster, and the operator as a process of its own under its own identity, with no rights but
+// those of config/rbac. Everything that it starts ends with the process that started it.
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// operatorUser is the operator's identity: the service account of config/rbac.
+const operatorUser = "system:serviceaccount:grantry-system:grantry"
+
+// Options choose a cluster.
+type Options struct {
+	// Name of the cluster. One of that name must not be running.
+	Name string
+	// Nodes is real, kwok, none or auto, as in devcluster up.
+	Nodes string
+	// UpArgs are further arguments of devcluster up.
+	UpArgs []string
+	// Detach lets the cluster outlive this process.
+	Detach bool
+	// Log receives progress.
+	Log io.Writer
+}
+
+// Cluster is a running development cluster with Grantry's CRDs and RBAC in it.
+type Cluster struct {
+	// Name and Nodes are what devcluster says of it.
+	Name, Nodes string
+	// KubectlPath is a kubectl of the cluster's version.
+	KubectlPath string
+
+	root        string
+	directory   string
+	kubeconfigs map[string]string
+	log         io.Writer
+	detached    bool
+}
+
+// Root is the directory of the repository that contains the working directory.
+func Root() (string, error) {
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	mod := strings.TrimSpace(string(out))
+	if mod == "" || mod == os.DevNull {
+		return "", errors.New("call it from within the repository")
+	}
+	return filepath.Dir(mod), nil
+}
+
+// Up starts a cluster and installs the CRDs and the operator's RBAC.
+func Up(ctx context.Context, o Options) (*Cluster, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Name: o.Name, root: root, log: o.Log, detached: o.Detach}
+	args := []string{"up", "--name", o.Name, "--nodes", o.Nodes}
+	if !o.Detach {
+		args = append(args, "--owner-pid", strconv.Itoa(os.Getpid()))
+	}
+	if _, err := c.devcluster(ctx, append(args, o.UpArgs...)...); err != nil {
+		return nil, err
+	}
+	if err := c.describe(ctx); err != nil {
+		return nil, err
+	}
+	return c, c.install(ctx)
+}
+
+// Down ends the cluster and removes everything of it.
+func (c *Cluster) Down(ctx context.Context) error {
+	_, err := c.devcluster(ctx, "down", "--name", c.Name)
+	return err
+}
+
+// describe learns where the cluster's files are.
+func (c *Cluster) describe(ctx context.Context) error {
+	out, err := c.devcluster(ctx, "status", "--name", c.Name, "--output", "json")
+	if err != nil {
+		return err
+	}
+	var found []struct {
+		Nodes, Kubectl, Directory string
+		Kubeconfigs               map[string]string
+	}
+	if err := json.Unmarshal([]byte(out), &found); err != nil || len(found) != 1 {
+		return fmt.Errorf("devcluster status of %s: %q: %w", c.Name, out, err)
+	}
+	c.Nodes, c.KubectlPath, c.directory, c.kubeconfigs = found[0].Nodes, found[0].Kubectl, found[0].Directory, found[0].Kubeconfigs
+	return nil
+}
+
+func (c *Cluster) install(ctx context.Context) error {
+	for _, args := range [][]string{
+		{"apply", "--server-side", "-f", filepath.Join(c.root, "config/crd/bases")},
+		{"wait", "--for=condition=Established", "--timeout=60s", "-f", filepath.Join(c.root, "config/crd/bases")},
+		{"create", "namespace", "grantry-system"},
+		{"apply", "-k", filepath.Join(c.root, "config/rbac")},
+	} {
+		if _, err := c.Kubectl(ctx, "admin", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Kubeconfig is the file with which a user speaks to the cluster.
+func (c *Cluster) Kubeconfig(user string) string { return c.kubeconfigs[user] }
+
+// Config is a client configuration for a user, without a limit on its own rate.
+func (c *Cluster) Config(user string) (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig(user))
+	if err != nil {
+		return nil, err
+	}
+	config.QPS = -1
+	return config, nil
+}
+
+// Kubectl runs kubectl as a user and returns what it printed. A failure has kubectl's own words.
+func (c *Cluster) Kubectl(ctx context.Context, user string, args ...string) (string, error) {
+	return c.KubectlStdin(ctx, user, "", args...)
+}
+
+// KubectlStdin is Kubectl with something to read, for -f -.
+func (c *Cluster) KubectlStdin(ctx context.Context, user, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, c.KubectlPath, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(user))
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return string(out), nil
+}
+
+// devcluster runs hack/devcluster; its progress goes to the log, its result is returned.
+func (c *Cluster) devcluster(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"run", "-C", filepath.Join(c.root, "hack/devcluster"), "."}, args...)...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, c.log
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("devcluster %s: %w", strings.Join(args, " "), err)
+	}
+	return out.String(), nil
+}

@@ -1,0 +1,174 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// Operator is a running operator.
+type Operator struct {
+	cmd     *exec.Cmd
+	ended   chan struct{}
+	metrics string
+	health  string
+	log     *os.File
+}
+
+// BuildOperator compiles the operator and returns the binary's path, below the cluster's own directory so
+// that it goes with the cluster.
+func (c *Cluster) BuildOperator(ctx context.Context) (string, error) {
+	binary := filepath.Join(c.directory, "grantry")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
+	cmd.Dir = c.root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the operator: %w: %s", err, out)
+	}
+	return binary, nil
+}
+
+// StartOperator starts the operator's binary against the cluster, as its own service account, and returns
+// at once: see WaitReady. Its log is appended to the file LogPath.
+func (c *Cluster) StartOperator(ctx context.Context, binary string, args ...string) (*Operator, error) {
+	if err := c.operatorKubeconfig(ctx); err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(c.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	o := &Operator{
+		ended: make(chan struct{}), log: log,
+		metrics: fmt.Sprintf("127.0.0.1:%d", ports[0]), health: fmt.Sprintf("127.0.0.1:%d", ports[1]),
+	}
+	o.cmd = exec.Command(binary, append([]string{
+		"--kubeconfig", c.Kubeconfig(operatorUser), "--leader-elect=false",
+		"--metrics-bind-address", o.metrics, "--metrics-secure=false", "--health-probe-bind-address", o.health,
+	}, args...)...)
+	o.cmd.Stdout, o.cmd.Stderr = log, log
+	if !c.detached {
+		dieWithParent(o.cmd)
+	}
+	if err := o.cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the operator: %w", err), log.Close())
+	}
+	go func() {
+		_ = o.cmd.Wait() // a killed process ends with an error, and is meant to
+		_ = log.Close()
+		close(o.ended)
+	}()
+	return o, nil
+}
+
+// LogPath is the file that holds the log of every operator of the cluster.
+func (c *Cluster) LogPath() string { return filepath.Join(c.directory, "logs", "grantry.log") }
+
+// operatorKubeconfig mints the operator's certificate, once.
+func (c *Cluster) operatorKubeconfig(ctx context.Context) error {
+	if c.Kubeconfig(operatorUser) != "" {
+		return nil
+	}
+	config, err := c.devcluster(ctx, "kubeconfig", "--name", c.Name, "--user", operatorUser,
+		"--group", "system:serviceaccounts", "--group", "system:serviceaccounts:grantry-system", "--group", "system:authenticated")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(c.directory, "kubeconfig", "operator.kubeconfig")
+	c.kubeconfigs[operatorUser] = path
+	return os.WriteFile(path, []byte(config), 0o600)
+}
+
+// WaitReady waits until the operator says that it is ready, or has ended.
+func (o *Operator) WaitReady(ctx context.Context) error {
+	for {
+		if response, err := http.Get("http://" + o.health + "/readyz"); err == nil {
+			_ = response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the operator is not ready: %w", ctx.Err())
+		case <-o.ended:
+			return fmt.Errorf("the operator ended before it was ready; see %s", o.log.Name())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// PID is the operator's process id.
+func (o *Operator) PID() int { return o.cmd.Process.Pid }
+
+// Kill ends the operator as a crash would, and waits until it is gone.
+func (o *Operator) Kill() {
+	_ = o.cmd.Process.Signal(syscall.SIGKILL) // it may have ended by itself
+	<-o.ended
+}
+
+// Stop ends the operator as a rolling update would, and waits until it is gone.
+func (o *Operator) Stop() {
+	_ = o.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	<-o.ended
+}
+
+// Usage is what the operator has consumed so far; it is complete once the operator has ended.
+func (o *Operator) Usage() *syscall.Rusage {
+	if o.cmd.ProcessState == nil {
+		return nil
+	}
+	usage, _ := o.cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return usage
+}
+
+// Metrics reads the operator's metrics.
+func (o *Operator) Metrics() (map[string]*dto.MetricFamily, error) {
+	response, err := http.Get("http://" + o.metrics + "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(response.Body)
+}
+
+// APICalls is how many requests the operator has sent to the API server, watches included.
+func (o *Operator) APICalls() (float64, error) {
+	families, err := o.Metrics()
+	if err != nil {
+		return 0, err
+	}
+	var sum float64
+	for _, m := range families["rest_client_requests_total"].GetMetric() {
+		sum += m.GetCounter().GetValue()
+	}
+	return sum, nil
+}
+
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = l.Close() }()
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}
