@@ -18,7 +18,7 @@ LINT := bin/golangci-lint
 # What the generators write, and nothing else does.
 GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml docs/reference
 
-# The packages that know no client and no clock: hack/import-rules.txt keeps them so.
+# The packages that know no client and no clock: hack/import-rules.yaml keeps them so.
 PURE := $(patsubst %,./%/...,$(wildcard internal/permission internal/effective internal/batchjob internal/schedule))
 
 # An API server to test against. It takes minutes to build the first time, so nothing builds it but
@@ -120,7 +120,7 @@ verify-vet: ## Prove that go vet finds nothing, whole-system tests included.
 	go vet -tags e2e ./...
 
 .PHONY: verify-imports
-verify-imports: ## Prove that packages import only what hack/import-rules.txt lets them.
+verify-imports: ## Prove that packages import only what hack/import-rules.yaml lets them.
 	go run ./hack/verify imports
 
 .PHONY: verify-docs

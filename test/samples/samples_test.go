@@ -182,12 +182,11 @@ func yamlFiles(t *testing.T, dir string) []string {
 
 func read(t *testing.T, path string) []*unstructured.Unstructured {
 	t.Helper()
-	file, err := os.Open(path)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	return decode(t, file)
+	return decode(t, bytes.NewReader(text))
 }
 
 func decode(t *testing.T, from io.Reader) []*unstructured.Unstructured {
