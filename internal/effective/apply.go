@@ -86,31 +86,16 @@ func (s *Snapshot) moveGrants(a *acl, spot uint64) {
 				continue
 			}
 			who := *s.subjectWith(key.Subject, key.hash)
-			who.grants = who.grants.without(item[*grant]{a.spot, it.ref}).with(item[*grant]{spot, it.ref})
-			who.resieve(spot)
-			s.putSubject(&who)
+			s.putSubject(&who, who.grants.without(item[*grant]{a.spot, it.ref}).with(item[*grant]{spot, it.ref}))
 		}
 	}
 }
 
-// resieveLimit is the number of grants up to which a removal clears the sieve of stale bits. A larger
-// sieve is full of live bits anyway.
-const resieveLimit = 256
-
-// resieve adds a spot to the sieve, or makes it anew where that is cheap.
-func (a *subject) resieve(spot uint64) {
-	if a.grants.n > resieveLimit {
-		a.spots.add(spot)
-		return
+// putSubject stores a subject with its grants, or forgets it if it has nothing.
+func (s *Snapshot) putSubject(who *subject, grants tree[*grant]) {
+	if who.grants != grants {
+		who.grants, who.spots = grants, sieveOf(grants)
 	}
-	a.spots = sieve{}
-	for it := range a.grants.all {
-		a.spots.add(it.key)
-	}
-}
-
-// putSubject stores a subject, or forgets it if it has nothing.
-func (s *Snapshot) putSubject(who *subject) {
 	it := item[*subject]{who.key.hash, who}
 	if who.isEmpty() {
 		s.subjects = s.subjects.without(it)
@@ -148,9 +133,7 @@ func (s *Snapshot) setGrant(in Grant) {
 	g := newGrant(in, a.key, keys)
 	for i := range records {
 		who := records[i]
-		who.grants = who.grants.with(item[*grant]{a.spot, g})
-		who.spots.add(a.spot)
-		s.putSubject(&who)
+		s.putSubject(&who, who.grants.with(item[*grant]{a.spot, g}))
 		if !a.hasHolder(who.key) {
 			a.subjects++
 		}
@@ -212,9 +195,7 @@ func (s *Snapshot) deleteGrant(name string) {
 			a.subjects--
 		}
 		who := *s.subjectWith(key.Subject, key.hash)
-		who.grants = who.grants.without(item[*grant]{a.spot, g})
-		who.resieve(a.spot)
-		s.putSubject(&who)
+		s.putSubject(&who, who.grants.without(item[*grant]{a.spot, g}))
 	}
 	a.grants--
 	s.putACL(&a)
@@ -270,7 +251,7 @@ func (s *Snapshot) join(user Subject, group *subjectKey) *subjectKey {
 	who := s.subjectFor(user)
 	i, _ := slices.BinarySearchFunc(who.memberOf, group, compareKeys)
 	who.memberOf = inserted(who.memberOf, i, group)
-	s.putSubject(&who)
+	s.putSubject(&who, who.grants)
 	return who.key
 }
 
@@ -279,5 +260,5 @@ func (s *Snapshot) leave(user, group *subjectKey) {
 	who := *s.subjectWith(user.Subject, user.hash)
 	i, _ := slices.BinarySearchFunc(who.memberOf, group, compareKeys)
 	who.memberOf = deleted(who.memberOf, i)
-	s.putSubject(&who)
+	s.putSubject(&who, who.grants)
 }

@@ -132,10 +132,10 @@ func (b *bulk) packSubjects() {
 	var items []item[*grant]
 	for i, h := range b.holdings {
 		who := b.subjects[h.subject]
-		who.spots.add(h.acl.spot)
 		items = append(items, item[*grant]{h.acl.spot, h.grant})
 		if i+1 == len(b.holdings) || b.holdings[i+1].subject != h.subject {
 			who.grants = pack(sorted(items))
+			who.spots = sieveOf(who.grants)
 			items = items[:0]
 		}
 	}

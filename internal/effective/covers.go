@@ -31,8 +31,8 @@ func (s *Snapshot) heldFor(user Subject, groups []string, at time.Time, claim Cl
 	var path spots
 	path.fill(claim.Resource)
 	starts, ends := max(startNanos(claim.NotBefore), instantOf(at).opened), endNanos(claim.ExpiresAt)
-	walk := asker{s: s, user: s.subjectAt(user), reported: groups}
-	for who, _, ok := walk.next(); ok; who, _, ok = walk.next() {
+	walk := asker{s: s, who: user, reported: groups}
+	for who, _, ok := walk.next(&path); ok; who, _, ok = walk.next(&path) {
 		for _, spot := range path.spot[:path.n] {
 			for g := range who.grants.at(spot) {
 				if g.ends() < ends {

@@ -18,7 +18,7 @@ func (s *Snapshot) Decide(q Query) Verdict {
 		return Verdict{}
 	}
 	p.path.fill(q.Resource)
-	for who, membership, ok := p.asker.next(); ok; who, membership, ok = p.asker.next() {
+	for who, membership, ok := p.asker.next(&p.path); ok; who, membership, ok = p.asker.next(&p.path) {
 		if g, a := p.search(who); g != nil {
 			return verdict(g, a, who, membership)
 		}
@@ -38,7 +38,7 @@ func (s *Snapshot) DecideBeneath(q Query) Verdict {
 	if !p.start(s, &q) {
 		return Verdict{}
 	}
-	for who, membership, ok := p.asker.next(); ok; who, membership, ok = p.asker.next() {
+	for who, membership, ok := p.asker.next(nil); ok; who, membership, ok = p.asker.next(nil) {
 		if g, a := p.searchBeneath(who); g != nil {
 			return verdict(g, a, who, membership)
 		}
@@ -76,7 +76,7 @@ func (p *probe) start(s *Snapshot, q *Query) bool {
 		return false
 	}
 	p.s, p.resource, p.anyOf, p.at = s, q.Resource, q.AnyOf, instantOf(q.At)
-	p.asker = asker{s: s, user: s.subjectAt(q.User), reported: q.Groups}
+	p.asker = asker{s: s, who: q.User, reported: q.Groups}
 	return true
 }
 
@@ -90,6 +90,9 @@ func (p *probe) search(who *subject) (*grant, *acl) {
 		for it, ok := c.next(); ok && it.key == spot; it, ok = c.next() {
 			if it.ref.ends() <= p.at.ended {
 				break // and so have the rest, see grant.before
+			}
+			if spot != superuserSpot && !it.ref.actions.Satisfies(p.anyOf) {
+				continue
 			}
 			if a := p.check(it.ref); a != nil {
 				return it.ref, a
@@ -150,32 +153,58 @@ func verdict(g *grant, a *acl, via *subject, membership string) Verdict {
 // order given, and the groups by Group objects in the order of their names.
 type asker struct {
 	s        *Snapshot
-	user     *subject // nil if nothing is known about it
+	who      Subject
 	reported []string
+	memberOf []*subjectKey
 	at       int
 }
 
-// next returns the next subject that has grants or members, and the name of the Group object that
-// leads to it, if one does.
-func (a *asker) next() (who *subject, membership string, ok bool) {
+// next returns the next subject that has grants or memberships, and the name of the Group object that
+// leads to it, if one does. It leaves out those that surely have no grant on a path, unless that is nil.
+func (a *asker) next(path *spots) (who *subject, membership string, ok bool) {
 	for {
 		at := a.at
 		a.at++
 		switch {
 		case at == 0:
-			who = a.user
+			if who = a.lookup(a.who, hashSubject(a.who), path); who != nil {
+				a.memberOf = who.memberOf
+			}
 		case at <= len(a.reported):
-			who = a.s.subjectAt(GroupSubject(a.reported[at-1]))
+			group := GroupSubject(a.reported[at-1])
+			who = a.lookup(group, hashSubject(group), path)
 		default:
 			at -= len(a.reported) + 1
-			if a.user == nil || at >= len(a.user.memberOf) {
+			if at >= len(a.memberOf) {
 				return nil, "", false
 			}
-			key := a.user.memberOf[at]
-			who, membership = a.s.subjectWith(key.Subject, key.hash), key.Name
+			key := a.memberOf[at]
+			who, membership = a.lookup(key.Subject, key.hash, path), key.Name
 		}
 		if who != nil {
 			return who, membership, true
 		}
 	}
+}
+
+// lookup finds a subject. Names are compared last, because they lie elsewhere in memory, and not at
+// all for the many subjects that have nothing to say.
+func (a *asker) lookup(who Subject, hash uint64, path *spots) *subject {
+	if who.IsZero() {
+		return nil
+	}
+	cells := a.s.subjects.bucketAt(hash)
+	for i := range cells {
+		if cells[i].key != hash {
+			continue
+		}
+		rec := cells[i].ref
+		if path != nil && len(rec.memberOf) == 0 && !rec.spots.hasAny(path) {
+			continue
+		}
+		if rec.key.Subject == who {
+			return rec
+		}
+	}
+	return nil
 }

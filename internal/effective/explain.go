@@ -70,7 +70,7 @@ func (s *Snapshot) nearest(q *Query) Miss {
 	}
 	p.path.fill(q.Resource)
 	best := Miss{Kind: MissNoGrant}
-	for who, membership, ok := p.asker.next(); ok; who, membership, ok = p.asker.next() {
+	for who, membership, ok := p.asker.next(nil); ok; who, membership, ok = p.asker.next(nil) {
 		for g := range p.candidates(who) {
 			m := p.miss(g, who.key.Subject)
 			if compareMisses(m, best) < 0 {

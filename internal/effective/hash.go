@@ -86,10 +86,3 @@ func (c *spots) fill(r permission.Resource) {
 		c.n++
 	}
 }
-
-// sieve is a Bloom filter with one bit per spot: it says "surely not" for most subjects and spots.
-type sieve [4]uint64
-
-func (s *sieve) add(spot uint64) { s[spot>>6&3] |= 1 << (spot & 63) }
-
-func (s *sieve) has(spot uint64) bool { return s[spot>>6&3]&(1<<(spot&63)) != 0 }

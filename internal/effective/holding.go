@@ -120,8 +120,8 @@ func (s *Snapshot) reach(list []Holding, h Holding) []Holding {
 func (s *Snapshot) PermissionsOf(user Subject, groups []string, at time.Time) []Holding {
 	var list []Holding
 	when := instantOf(at)
-	walk := asker{s: s, user: s.subjectAt(user), reported: groups}
-	for who, membership, ok := walk.next(); ok; who, membership, ok = walk.next() {
+	walk := asker{s: s, who: user, reported: groups}
+	for who, membership, ok := walk.next(nil); ok; who, membership, ok = walk.next(nil) {
 		for it := range who.grants.all {
 			h := s.holding(it.ref, who.key.Subject, when)
 			h.Subject, h.Membership = user, membership

@@ -16,10 +16,10 @@ type subjectKey struct {
 
 // subject is somebody with grants or memberships.
 type subject struct {
+	spots    sieve // of grants
 	key      *subjectKey
 	grants   tree[*grant]  // by the spot of the grant's ACL
 	memberOf []*subjectKey // groups by Group objects, sorted by name
-	spots    sieve         // of grants; may have stale bits
 }
 
 func (a *subject) before(b *subject) bool { return a.key.compare(b.key.Subject) < 0 }

@@ -123,13 +123,6 @@ func edgeKey(nanos int64) uint64 { return uint64(nanos) ^ 1<<63 }
 
 func edgeTime(key uint64) int64 { return int64(key ^ 1<<63) }
 
-func (s *Snapshot) subjectAt(who Subject) *subject {
-	if who.IsZero() {
-		return nil
-	}
-	return s.subjectWith(who, hashSubject(who))
-}
-
 func (s *Snapshot) subjectWith(who Subject, hash uint64) *subject {
 	cells := s.subjects.bucketAt(hash)
 	for i := range cells {

@@ -7,14 +7,15 @@ import "slices"
 //
 // Point lookups in a table are about three times as fast as in a tree, which keeps its items in order.
 type table[T ranked[T]] struct {
-	root *bucket[T]
+	root bucket[T]
 	n    int
 }
 
-// bucket is a leaf with cells in no order, or a branch with kids, of which nil ones are empty.
+// bucket is a leaf with cells in no order, or a branch with kids. Kids lie in their parent, which
+// saves a lookup one step through memory per level.
 type bucket[T ranked[T]] struct {
 	cells []item[T]
-	kids  []*bucket[T]
+	kids  []bucket[T]
 }
 
 // A full bucket of 32 cells is 512 bytes to search or to copy.
@@ -36,21 +37,18 @@ func fanoutBits(shift uint) uint {
 }
 
 // bucketAt returns the cells among which the key is.
-func (t table[T]) bucketAt(key uint64) []item[T] {
-	b := t.root
-	for shift := uint(0); b != nil; {
-		if b.kids == nil {
-			return b.cells
-		}
+func (t *table[T]) bucketAt(key uint64) []item[T] {
+	b := &t.root
+	for shift := uint(0); b.kids != nil; {
 		bits := fanoutBits(shift)
-		b = b.kids[key>>shift&(1<<bits-1)]
+		b = &b.kids[key>>shift&(1<<bits-1)]
 		shift += bits
 	}
-	return nil
+	return b.cells
 }
 
 // at yields the items that have the key.
-func (t table[T]) at(key uint64) func(yield func(T) bool) {
+func (t *table[T]) at(key uint64) func(yield func(T) bool) {
 	return func(yield func(T) bool) {
 		for _, c := range t.bucketAt(key) {
 			if c.key == key && !yield(c.ref) {
@@ -65,17 +63,17 @@ func fill[T ranked[T]](items []item[T]) table[T] {
 	return table[T]{root: bucketOf(items, 0), n: len(items)}
 }
 
-func bucketOf[T ranked[T]](items []item[T], shift uint) *bucket[T] {
+func bucketOf[T ranked[T]](items []item[T], shift uint) bucket[T] {
 	if len(items) == 0 {
-		return nil
+		return bucket[T]{}
 	}
 	if len(items) <= maxCells || shift >= hashBits {
-		return &bucket[T]{cells: slices.Clone(items)}
+		return bucket[T]{cells: slices.Clone(items)}
 	}
 	bits := fanoutBits(shift)
 	mask := uint64(1)<<bits - 1
 	slices.SortFunc(items, func(a, b item[T]) int { return int(a.key>>shift&mask) - int(b.key>>shift&mask) })
-	kids := make([]*bucket[T], 1<<bits)
+	kids := make([]bucket[T], 1<<bits)
 	for from := 0; from < len(items); {
 		to, which := from+1, items[from].key>>shift&mask
 		for to < len(items) && items[to].key>>shift&mask == which {
@@ -84,7 +82,7 @@ func bucketOf[T ranked[T]](items []item[T], shift uint) *bucket[T] {
 		kids[which] = bucketOf(items[from:to], shift+bits)
 		from = to
 	}
-	return &bucket[T]{kids: kids}
+	return bucket[T]{kids: kids}
 }
 
 // with returns the table with an item, which takes the place of an equal one.
@@ -96,15 +94,12 @@ func (t table[T]) with(it item[T]) table[T] {
 	return table[T]{root: root, n: t.n}
 }
 
-func (b *bucket[T]) with(it item[T], shift uint) (next *bucket[T], added bool) {
-	if b == nil {
-		return &bucket[T]{cells: []item[T]{it}}, true
-	}
+func (b *bucket[T]) with(it item[T], shift uint) (next bucket[T], added bool) {
 	if b.kids == nil {
 		if i := b.find(it); i >= 0 {
 			cells := slices.Clone(b.cells)
 			cells[i] = it
-			return &bucket[T]{cells: cells}, false
+			return bucket[T]{cells: cells}, false
 		}
 		return bucketOf(inserted(b.cells, len(b.cells), it), shift), true
 	}
@@ -112,7 +107,7 @@ func (b *bucket[T]) with(it item[T], shift uint) (next *bucket[T], added bool) {
 	kids := slices.Clone(b.kids)
 	i := it.key >> shift & (1<<bits - 1)
 	kids[i], added = b.kids[i].with(it, shift+bits)
-	return &bucket[T]{kids: kids}, added
+	return bucket[T]{kids: kids}, added
 }
 
 // without returns the table without an item, or the same table if it has no such item.
@@ -124,25 +119,22 @@ func (t table[T]) without(it item[T]) table[T] {
 	return table[T]{root: root, n: t.n - 1}
 }
 
-func (b *bucket[T]) without(it item[T], shift uint) (next *bucket[T], removed bool) {
-	if b == nil {
-		return nil, false
-	}
+func (b *bucket[T]) without(it item[T], shift uint) (next bucket[T], removed bool) {
 	if b.kids == nil {
 		i := b.find(it)
 		switch {
 		case i < 0:
-			return b, false
+			return *b, false
 		case len(b.cells) == 1:
-			return nil, true
+			return bucket[T]{}, true
 		}
-		return &bucket[T]{cells: deleted(b.cells, i)}, true
+		return bucket[T]{cells: deleted(b.cells, i)}, true
 	}
 	bits := fanoutBits(shift)
 	i := it.key >> shift & (1<<bits - 1)
 	kid, removed := b.kids[i].without(it, shift+bits)
 	if !removed {
-		return b, false
+		return *b, false
 	}
 	kids := slices.Clone(b.kids)
 	kids[i] = kid
@@ -150,21 +142,18 @@ func (b *bucket[T]) without(it item[T], shift uint) (next *bucket[T], removed bo
 }
 
 // shrunk is a branch with the kids, or a leaf if they hold little.
-func shrunk[T ranked[T]](kids []*bucket[T]) *bucket[T] {
-	var cells []item[T]
-	for _, kid := range kids {
-		if kid == nil {
-			continue
+func shrunk[T ranked[T]](kids []bucket[T]) bucket[T] {
+	n := 0
+	for i := range kids {
+		if n += len(kids[i].cells); kids[i].kids != nil || n > maxCells/2 {
+			return bucket[T]{kids: kids}
 		}
-		if kid.kids != nil || len(cells)+len(kid.cells) > maxCells/2 {
-			return &bucket[T]{kids: kids}
-		}
-		cells = append(cells, kid.cells...)
 	}
-	if len(cells) == 0 {
-		return nil
+	cells := make([]item[T], 0, n)
+	for i := range kids {
+		cells = append(cells, kids[i].cells...)
 	}
-	return &bucket[T]{cells: slices.Clip(cells)}
+	return bucket[T]{cells: cells}
 }
 
 // find is the place of an equal item, or -1.
@@ -179,27 +168,24 @@ func (b *bucket[T]) find(it item[T]) int {
 
 // each calls visit for all items.
 func (b *bucket[T]) each(visit func(item[T])) {
-	if b == nil {
-		return
-	}
 	for _, c := range b.cells {
 		visit(c)
 	}
-	for _, kid := range b.kids {
-		kid.each(visit)
+	for i := range b.kids {
+		b.kids[i].each(visit)
 	}
 }
 
 // diff visits the items that are in one of two tables only. It skips what they share.
-func diff[T ranked[T]](a, b table[T], visit func(item[T])) { a.root.diff(b.root, visit) }
+func diff[T ranked[T]](a, b table[T], visit func(item[T])) { a.root.diff(&b.root, visit) }
 
 func (b *bucket[T]) diff(other *bucket[T], visit func(item[T])) {
-	if b == other {
-		return
-	}
-	if b != nil && other != nil && b.kids != nil && other.kids != nil {
+	if b.kids != nil && other.kids != nil {
+		if &b.kids[0] == &other.kids[0] {
+			return
+		}
 		for i := range b.kids {
-			b.kids[i].diff(other.kids[i], visit)
+			b.kids[i].diff(&other.kids[i], visit)
 		}
 		return
 	}

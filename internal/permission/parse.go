@@ -8,7 +8,7 @@ import (
 // Bounds of an id. They are far beyond what DC/OS wrote and keep every id cheap to compare.
 const (
 	MaxLength   = 1024 // bytes of an id
-	MaxSegments = 64   // segments of a tail
+	MaxSegments = 32   // segments of a tail
 	MaxJobPath  = 253  // bytes of a job path: the longest name of a Kubernetes object
 	maxInstance = 63   // bytes of a jobs instance: the longest name of a namespace
 )
@@ -334,6 +334,9 @@ func (p *parser) parseTail(h head) (Resource, error) {
 		tail = tail[:len(tail)-1]
 	}
 	r.tail = tail
+	if h.family == FamilyJobs && !strings.Contains(tail, "/") {
+		r.seps = dot // the usual form
+	}
 	if h.family == FamilyJobs && len(tail) > MaxJobPath {
 		return Resource{}, p.fail(ReasonTooLong, at+MaxJobPath, fmt.Sprintf("the job path has %d bytes", len(tail)), fmt.Sprintf("use at most %d, as no Job has a longer name", MaxJobPath))
 	}

@@ -51,6 +51,21 @@ func (s separators) has(c byte) bool {
 	return false
 }
 
+// index is the place of the first separator in a tail, or -1.
+func (s separators) index(tail string) int {
+	switch s {
+	case 0:
+		return -1
+	case dot:
+		return strings.IndexByte(tail, '.')
+	case slash:
+		return strings.IndexByte(tail, '/')
+	case colon:
+		return strings.IndexByte(tail, ':')
+	}
+	return strings.IndexAny(tail, jobSeparators)
+}
+
 // Resource is a parsed resource id. It is comparable only through Covers, Equal and Canonical: two
 // spellings of one id are different Go values. The zero Resource is no id.
 type Resource struct {
@@ -63,14 +78,15 @@ type Resource struct {
 }
 
 const (
-	prefix       = "dcos:"
-	superuserID  = "dcos:superuser"
-	routerHead   = "dcos:adminrouter"
-	jobsHead     = "dcos:service:metronome:"
-	jobsEnd      = ":jobs"
-	servicesHead = "dcos:service:marathon:"
-	servicesEnd  = ":services"
-	mesosHead    = "dcos:mesos:"
+	jobSeparators = "./"
+	prefix        = "dcos:"
+	superuserID   = "dcos:superuser"
+	routerHead    = "dcos:adminrouter"
+	jobsHead      = "dcos:service:metronome:"
+	jobsEnd       = ":jobs"
+	servicesHead  = "dcos:service:marathon:"
+	servicesEnd   = ":services"
+	mesosHead     = "dcos:mesos:"
 )
 
 // Superuser is dcos:superuser.
@@ -153,13 +169,9 @@ func (p *Path) Next() (segment string, ok bool) {
 	if !p.more {
 		return "", false
 	}
-	if p.seps != 0 {
-		for i := range len(p.tail) {
-			if p.seps.has(p.tail[i]) {
-				segment, p.tail = p.tail[:i], p.tail[i+1:]
-				return segment, true
-			}
-		}
+	if i := p.seps.index(p.tail); i >= 0 {
+		segment, p.tail = p.tail[:i], p.tail[i+1:]
+		return segment, true
 	}
 	p.more = false
 	return p.tail, true
@@ -176,8 +188,24 @@ func (r Resource) Covers(asked Resource) bool {
 	if r.family == FamilyAdminRouter {
 		return r.tail == asked.tail
 	}
+	if r.seps == asked.seps && r.seps != dot|slash && r.lead == "" && asked.lead == "" {
+		return r.isPrefix(asked.tail)
+	}
 	_, left := r.Common(asked)
 	return left == 0
+}
+
+// isPrefix reports whether the segments of r's tail start those of a tail with the same separators.
+// It is a shortcut for Common: most ids use one separator.
+func (r Resource) isPrefix(tail string) bool {
+	n := len(r.tail)
+	if n == 0 {
+		return true
+	}
+	if len(tail) <= n {
+		return tail == r.tail
+	}
+	return r.seps.has(tail[n]) && tail[:n] == r.tail
 }
 
 // Common counts the segments at the start of r's tail that asked's tail shares, and the segments of r
