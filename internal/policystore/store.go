@@ -129,11 +129,11 @@ func (s *Store) watch(ctx context.Context) (synced []toolscache.DoneChecker, err
 	for i, obj := range watched {
 		informer, err := s.cache.GetInformer(ctx, obj, cache.BlockUntilSynced(false))
 		if err != nil {
-			return nil, fmt.Errorf("watch %Ts: %w", obj, err)
+			return nil, fmt.Errorf("watch %T: %w", obj, err)
 		}
 		registration, err := informer.AddEventHandler(s.queue.handler(kind(i)))
 		if err != nil {
-			return nil, fmt.Errorf("watch %Ts: %w", obj, err)
+			return nil, fmt.Errorf("watch %T: %w", obj, err)
 		}
 		// The registration has synced once the handler has returned for each object of the first list;
 		// the informer alone has synced before that.
