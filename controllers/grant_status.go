@@ -19,7 +19,7 @@ func setGrantStatus(grant *v1alpha1.Grant, acl *v1alpha1.ACL, now time.Time) {
 	status.ObservedGeneration = grant.Generation
 	status.Resource = ""
 	status.EffectiveUntil = nil
-	if acl != nil {
+	if acl != nil && acl.DeletionTimestamp.IsZero() {
 		if served, err := policystore.ACLOf(acl); err == nil {
 			status.Resource = served.Resource.Canonical()
 		}
@@ -67,8 +67,8 @@ func summarizeGrant(grant *v1alpha1.Grant, acl *v1alpha1.ACL, now time.Time) con
 		return no(v1alpha1.ReasonACLNotReady, "ACL %q protects nothing: %s", grant.Spec.ACL, sentence(err.Error()))
 	}
 	if on.Resource.Effective(served.Actions) == 0 {
-		return stalled(v1alpha1.ReasonActionIgnored, "Gives nothing: %s on %s is ignored.%s",
-			served.Actions, on.Resource.Canonical(), leftOut(problems))
+		return stalled(v1alpha1.ReasonActionIgnored, "Gives nothing: %s takes none of the actions %s.%s",
+			on.Resource.Canonical(), served.Actions, leftOut(problems))
 	}
 	if now.Before(served.NotBefore) {
 		return no(v1alpha1.ReasonNotYetInForce, "Counts from %s on.", instant(served.NotBefore))
@@ -82,16 +82,12 @@ func summarizeGrant(grant *v1alpha1.Grant, acl *v1alpha1.ACL, now time.Time) con
 
 // describeGrant says what a Grant in force gives.
 func describeGrant(g effective.Grant, on effective.ACL) string {
-	text := fmt.Sprintf("Gives %s on %s to %s", on.Resource.Effective(g.Actions)&g.Actions, on.Resource.Describe(),
-		count(len(g.Subjects), "subject"))
+	// A resource takes all of the actions or none, which was told before.
+	text := fmt.Sprintf("Gives %s on %s to %s", g.Actions, on.Resource.Describe(), count(len(g.Subjects), "subject"))
 	if !g.ExpiresAt.IsZero() {
 		text += " until " + instant(g.ExpiresAt)
 	}
-	text += "."
-	if ignored := on.Resource.Ignored(g.Actions); ignored != 0 {
-		text += fmt.Sprintf(" Ignored there: %s.", ignored)
-	}
-	return text
+	return text + "."
 }
 
 // nextGrantEdge is how long it takes until the window of the Grant opens or closes; 0 is never.
