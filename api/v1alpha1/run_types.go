@@ -178,7 +178,8 @@ type SecretSource struct {
 	// source is a path of the DC/OS secret store. Here it names a Secret of the Job's namespace, with "/"
 	// read as ".", and its key "value"; "#key" at the end names another key: db/password#pw is the key pw
 	// of the Secret db.password. A secret with a path is for the Jobs at and below the path: db/password is
-	// for db and db.backup, and not for web. One without a path is for every Job of the namespace.
+	// for db and db.backup, and not for web. One without a path is for every Job of the namespace. A
+	// dot in it would be mistaken for a slash, and is refused.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		const hint = "test/cel needs an API server: run `make test`, which sets KUBEBUILDER_ASSETS"
+		const hint = "test/cel needs an API server: run `make test-cel`, which sets KUBEBUILDER_ASSETS"
 		if os.Getenv("CI") == "true" {
 			fmt.Fprintln(os.Stderr, "FAIL: "+hint)
 			return 1
