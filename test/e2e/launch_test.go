@@ -1,0 +1,194 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/batchjob"
+	"github.com/grantry/grantry/test/harness"
+)
+
+// launches is how many Jobs are created at once.
+const launches = 2000
+
+// TestLaunchRate creates the same batch/v1 Jobs twice: directly, and as Grantry's Jobs that run at their
+// creation. Both sides are timed from the first request until the last pod exists, in the same cluster and
+// the same run. It asserts ratios and counts; the times are for docs/architecture.md.
+func TestLaunchRate(t *testing.T) {
+	cluster, c, binary := start(t, "--kwok-nodes=10")
+	create(t, c, namespace("direct"), namespace("granted"), jobACL("granted", "granted", ""), grant("alice", "granted", "alice"))
+
+	direct := timeUntilPodsExist(t, c, "direct", func(i int) client.Object { return directChild(t, i) })
+	if err := c.DeleteAllOf(t.Context(), &batchv1.Job{}, client.InNamespace("direct"), client.PropagationPolicy(metav1.DeletePropagationForeground)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Minute, func() string { return podsLeft(t, c, "direct") })
+
+	operator := run(t, cluster, binary)
+	before := calls(t, operator)
+	granted := timeUntilPodsExist(t, c, "granted", func(i int) client.Object {
+		return job("granted", fmt.Sprintf("team-%d.batch.job%d", i%50, i), "alice", v1alpha1.StartOnCreate)
+	})
+	atPods := calls(t, operator) - before
+	eventually(t, time.Minute, func() string { return notActive(t, c, "granted") })
+	settled := calls(t, operator) - before
+	memory := gauge(t, operator, "process_resident_memory_bytes")
+	operator.Stop()
+
+	ratio := direct.Seconds() / granted.Seconds()
+	t.Logf("direct:  %d batch/v1 Jobs in %s, %.0f/s", launches, direct.Round(time.Millisecond), launches/direct.Seconds())
+	t.Logf("granted: %d Jobs launched in %s, %.0f/s, %.2fx of direct", launches, granted.Round(time.Millisecond), launches/granted.Seconds(), ratio)
+	t.Logf("API calls per launch: %.2f until the pods exist, %.2f until every status says so", atPods/launches, settled/launches)
+	usage := operator.Usage()
+	t.Logf("operator: %.0f MiB resident with %d Jobs and runs, %.2f ms of CPU per launch",
+		memory/(1<<20), launches, 1000*(time.Duration(usage.Utime.Nano()+usage.Stime.Nano())).Seconds()/launches)
+	if ratio < 0.4 {
+		t.Errorf("launching is %.2fx as fast as creating the same batch/v1 Jobs directly, want 0.4x", ratio)
+	}
+	if settled/launches > 6 {
+		t.Errorf("%.2f API calls per launch, want 6 at the most", settled/launches)
+	}
+	live := &v1alpha1.JobRunList{}
+	if err := c.List(t.Context(), live, client.InNamespace("granted")); err != nil || len(live.Items) != launches {
+		t.Errorf("%d runs of %d Jobs (%v)", len(live.Items), launches, err)
+	}
+}
+
+// timeUntilPodsExist creates objects as fast as it can, and returns how long it took until as many pods
+// existed.
+func timeUntilPodsExist(t *testing.T, c client.WithWatch, ns string, object func(i int) client.Object) time.Duration {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	events, err := c.Watch(ctx, pods, client.InNamespace(ns))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Stop()
+	var seen atomic.Int64
+	done := make(chan time.Time, 1)
+	go func() {
+		uids := map[types.UID]bool{}
+		for event := range events.ResultChan() {
+			if event.Type != watch.Added {
+				continue
+			}
+			pod, err := meta.Accessor(event.Object)
+			if err != nil {
+				continue
+			}
+			uids[pod.GetUID()] = true
+			seen.Store(int64(len(uids)))
+			if len(uids) == launches {
+				done <- time.Now()
+				return
+			}
+		}
+	}()
+	begun := time.Now()
+	createAll(t, c, launches, object)
+	select {
+	case end := <-done:
+		return end.Sub(begun)
+	case <-ctx.Done():
+		t.Fatalf("%s: %d of %d pods exist", ns, seen.Load(), launches)
+		return 0
+	}
+}
+
+// directChild is the batch/v1 Job that Grantry would create, without an owner.
+func directChild(t *testing.T, i int) *batchv1.Job {
+	t.Helper()
+	name := fmt.Sprintf("team-%d.batch.job%d", i%50, i)
+	definition := job("direct", name, "alice", v1alpha1.StartOnCreate)
+	child, err := batchjob.Child(batchjob.Input{
+		Job: definition, Run: jobRun("direct", name, name), Owner: *definition.Spec.Owner,
+		Grant: "alice", ACL: "granted", Options: batchjob.Options{DefaultImage: "docker.io/library/busybox:latest"},
+	})
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	child.OwnerReferences = nil
+	return child
+}
+
+func podsLeft(t *testing.T, c client.Client, ns string) string {
+	t.Helper()
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	if err := c.List(t.Context(), pods, client.InNamespace(ns), client.Limit(1)); err != nil {
+		return err.Error()
+	}
+	if len(pods.Items) > 0 {
+		return "pods are left in " + ns
+	}
+	return ""
+}
+
+// notActive says which Jobs' status does not show a run at work yet.
+func notActive(t *testing.T, c client.Client, ns string) string {
+	t.Helper()
+	jobs := &v1alpha1.JobList{}
+	if err := c.List(t.Context(), jobs, client.InNamespace(ns)); err != nil {
+		return err.Error()
+	}
+	waiting := 0
+	for _, j := range jobs.Items {
+		if j.Status.LastRun == nil || j.Status.LastRun.State != v1alpha1.StateActive {
+			waiting++
+		}
+	}
+	if waiting > 0 {
+		return fmt.Sprintf("%d Jobs do not show an active run", waiting)
+	}
+	return ""
+}
+
+func calls(t *testing.T, o *harness.Operator) float64 {
+	t.Helper()
+	n, err := o.APICalls()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func gauge(t *testing.T, o *harness.Operator, name string) float64 {
+	t.Helper()
+	families, err := o.Metrics()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families[name].GetMetric()[0].GetGauge().GetValue()
+}
+
+func stateOf(run *v1alpha1.JobRun) string {
+	if c := meta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionSucceeded); c != nil {
+		return c.Reason
+	}
+	return v1alpha1.StatePending
+}
+
+// childList lists children by their metadata.
+func childList() *metav1.PartialObjectMetadataList {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("JobList"))
+	return list
+}

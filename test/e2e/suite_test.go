@@ -1,0 +1,221 @@
+//go:build e2e
+
+// Package e2e tests Grantry as a whole: a control plane with simulated nodes, and the operator as a process
+// that can be killed.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/test/harness"
+)
+
+// writers is how many requests the tests have under way at once when they create many objects.
+const writers = 32
+
+// start brings up a cluster for a test, with a client that has no limits.
+func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.WithWatch, string) {
+	t.Helper()
+	cluster, err := harness.Up(t.Context(), harness.Options{
+		Name: fmt.Sprintf("e2e-%d", os.Getpid()), Nodes: "kwok", UpArgs: upArgs, Log: os.Stderr,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(cluster.LogPath())
+			t.Logf("the end of the operator's log:\n%s", log[max(0, len(log)-16<<10):])
+		}
+		if err := cluster.Down(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	config, err := cluster.Config("admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := cluster.BuildOperator(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cluster, c, binary
+}
+
+// run starts the operator and waits until it is ready.
+func run(t *testing.T, cluster *harness.Cluster, binary string, args ...string) *harness.Operator {
+	t.Helper()
+	operator, err := cluster.StartOperator(t.Context(), binary, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := operator.WaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return operator
+}
+
+func create(t *testing.T, c client.Client, objects ...client.Object) {
+	t.Helper()
+	for _, object := range objects {
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatalf("create %T %s: %v", object, object.GetName(), err)
+		}
+	}
+}
+
+// createAll creates objects as fast as the API server takes them.
+func createAll(t *testing.T, c client.Client, n int, object func(i int) client.Object) {
+	t.Helper()
+	var group sync.WaitGroup
+	next := make(chan int)
+	for range writers {
+		group.Go(func() {
+			for i := range next {
+				if err := c.Create(t.Context(), object(i)); err != nil {
+					t.Errorf("create %d: %v", i, err)
+				}
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+func namespace(name string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+}
+
+func jobACL(name, ns, path string) *v1alpha1.ACL {
+	return &v1alpha1.ACL{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       v1alpha1.ACLSpec{Jobs: &v1alpha1.JobsResource{Namespace: ns, Path: path}},
+	}
+}
+
+func grant(name, acl, user string) *v1alpha1.Grant {
+	return &v1alpha1.Grant{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: v1alpha1.GrantSpec{
+			ACL: acl, Actions: []v1alpha1.Action{v1alpha1.ActionRun},
+			Subjects: []v1alpha1.Subject{{Kind: v1alpha1.UserSubject, Name: user}},
+		},
+	}
+}
+
+func job(ns, name, owner string, policy v1alpha1.StartPolicy) *v1alpha1.Job {
+	cpus, mem := 0.01, 32.0
+	return &v1alpha1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
+		Spec: v1alpha1.JobSpec{
+			Owner: &v1alpha1.Subject{Kind: v1alpha1.UserSubject, Name: owner}, StartPolicy: policy,
+			Run: &v1alpha1.RunSpec{Cmd: "sleep 1000", CPUs: &cpus, Mem: &mem},
+		},
+	}
+}
+
+func jobRun(ns, name, job string) *v1alpha1.JobRun {
+	return &v1alpha1.JobRun{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: v1alpha1.JobRunSpec{Job: job}}
+}
+
+// ledger records every batch/v1 Job that was ever created in a namespace, by the run that it is for. It
+// keeps what was deleted since.
+type ledger struct {
+	mu       sync.Mutex
+	children map[types.UID]map[types.UID]string
+}
+
+// keepLedger watches until the test ends.
+func keepLedger(t *testing.T, c client.WithWatch, ns string) *ledger {
+	t.Helper()
+	l := &ledger{children: map[types.UID]map[types.UID]string{}}
+	events, err := c.Watch(t.Context(), &batchv1.JobList{}, client.InNamespace(ns))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for event := range events.ResultChan() {
+			if child, ok := event.Object.(*batchv1.Job); ok && event.Type == watch.Added {
+				l.record(child)
+			}
+		}
+	}()
+	t.Cleanup(events.Stop)
+	return l
+}
+
+func (l *ledger) record(child *batchv1.Job) {
+	owner := metav1.GetControllerOf(child)
+	if owner == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.children[owner.UID] == nil {
+		l.children[owner.UID] = map[types.UID]string{}
+	}
+	l.children[owner.UID][child.UID] = child.Name
+}
+
+// of is how many children a run has had.
+func (l *ledger) of(run types.UID) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.children[run])
+}
+
+// runs is how many runs have had a child.
+func (l *ledger) runs() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.children)
+}
+
+// eventually fails the test unless a condition comes true. The condition says what it still waits for.
+func eventually(t *testing.T, within time.Duration, condition func() (waitsFor string)) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		waitsFor := condition()
+		if waitsFor == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s still waiting: %s", within, waitsFor)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
