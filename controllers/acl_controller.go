@@ -46,7 +46,7 @@ func (r *ACLReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 	}
 	before := acl.DeepCopy()
 	setACLStatus(acl, r.Store.Snapshot(), r.Clock.Now())
-	return ctrl.Result{}, patchStatus(ctx, r.Client, before, acl)
+	return unlessConflict(patchStatus(ctx, r.Client, before, acl))
 }
 
 // SetupWithManager makes the manager run the reconciler.

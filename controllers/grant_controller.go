@@ -49,7 +49,7 @@ func (r *GrantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	before := grant.DeepCopy()
 	setGrantStatus(grant, acl, now)
 	if err := patchStatus(ctx, r.Client, before, grant); err != nil {
-		return ctrl.Result{}, err
+		return unlessConflict(err)
 	}
 	return ctrl.Result{RequeueAfter: nextGrantEdge(grant, now)}, nil
 }

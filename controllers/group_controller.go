@@ -35,7 +35,7 @@ func (r *GroupReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	}
 	before := group.DeepCopy()
 	setGroupStatus(group, r.Clock.Now())
-	return ctrl.Result{}, patchStatus(ctx, r.Client, before, group)
+	return unlessConflict(patchStatus(ctx, r.Client, before, group))
 }
 
 // SetupWithManager makes the manager run the reconciler.

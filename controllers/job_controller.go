@@ -94,7 +94,7 @@ func (r *JobReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 		return ctrl.Result{}, err
 	}
 	setJobStatus(job, in, plan)
-	return ctrl.Result{}, patchStatus(ctx, r.Client, before, job)
+	return unlessConflict(patchStatus(ctx, r.Client, before, job))
 }
 
 // apply creates and deletes runs. Status comes after it: it remembers that the creation's run was

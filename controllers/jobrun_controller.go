@@ -88,10 +88,10 @@ func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	// The status goes first: a run that is Revoked is deleted again if the operator stops in between,
 	// a deleted child whose run does not know why is reported as lost.
 	if err := patchStatus(ctx, r.Client, before, run); err != nil {
-		return ctrl.Result{}, err
+		return unlessConflict(err)
 	}
 	if err := r.apply(ctx, in, plan); err != nil {
-		return ctrl.Result{}, err
+		return unlessConflict(err)
 	}
 	r.tell(before, run, in)
 	return ctrl.Result{RequeueAfter: plan.RequeueAfter}, nil

@@ -60,8 +60,9 @@ func TestPolicyReconcilers_returnWhatTheAPIRefuses(t *testing.T) {
 	refused := errors.New("the API server is on fire")
 	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "x"}, "x", errors.New("changed"))
 	cases := map[string]struct {
-		funcs interceptor.Funcs
-		want  error
+		funcs     interceptor.Funcs
+		want      error
+		wantAfter time.Duration
 	}{
 		"a read": {
 			funcs: interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
@@ -69,11 +70,11 @@ func TestPolicyReconcilers_returnWhatTheAPIRefuses(t *testing.T) {
 			}},
 			want: refused,
 		},
-		"a status write, for a conflict": {
+		"a status write, for a conflict: that is no error, and looked at again": {
 			funcs: interceptor.Funcs{SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
 				return conflict
 			}},
-			want: conflict,
+			wantAfter: conflictRetry,
 		},
 		"a status write, for the object is gone: that is no error": {
 			funcs: interceptor.Funcs{SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
@@ -85,9 +86,12 @@ func TestPolicyReconcilers_returnWhatTheAPIRefuses(t *testing.T) {
 		for kind, r := range policyReconcilers(fakePolicyClient(tc.funcs, policyObjects()...)) {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				t.Parallel()
-				_, err := r.Reconcile(t.Context(), request(kind))
+				got, err := r.Reconcile(t.Context(), request(kind))
 				if !errors.Is(err, tc.want) {
 					t.Errorf("Reconcile() = %v, want %v", err, tc.want)
+				}
+				if got.RequeueAfter != tc.wantAfter {
+					t.Errorf("Reconcile() comes back after %v, want %v", got.RequeueAfter, tc.wantAfter)
 				}
 				if errors.Is(err, reconcile.TerminalError(nil)) {
 					t.Error("the error would never be retried")

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -29,6 +31,19 @@ func patchStatus[T client.Object](ctx context.Context, c client.StatusClient, be
 		return fmt.Errorf("patch status: %w", err)
 	}
 	return nil
+}
+
+// conflictRetry is how soon to look again after a write that somebody else's was ahead of. The event of
+// that other write usually comes first; this is for the case that it came before.
+const conflictRetry = 100 * time.Millisecond
+
+// unlessConflict is how a reconcile ends with an error. A conflict is none: it says that the object was
+// not read as it is, so it is read again, and nobody is told.
+func unlessConflict(err error) (ctrl.Result, error) {
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: conflictRetry}, nil
+	}
+	return ctrl.Result{}, err
 }
 
 // withStatusError adds a status write's failure to a reconcile's own. The reconcile's error is kept as
