@@ -86,16 +86,19 @@ func (s *Snapshot) moveGrants(a *acl, spot uint64) {
 				continue
 			}
 			who := *s.subjectWith(key.Subject, key.hash)
-			s.putSubject(&who, who.grants.without(item[*grant]{a.spot, it.ref}).with(item[*grant]{spot, it.ref}))
+			s.putGrants(&who, who.grants.without(item[*grant]{a.spot, it.ref}).with(item[*grant]{spot, it.ref}))
 		}
 	}
 }
 
-// putSubject stores a subject with its grants, or forgets it if it has nothing.
-func (s *Snapshot) putSubject(who *subject, grants tree[*grant]) {
-	if who.grants != grants {
-		who.grants, who.spots = grants, sieveOf(grants)
-	}
+// putGrants stores a subject with other grants.
+func (s *Snapshot) putGrants(who *subject, grants tree[*grant]) {
+	who.grants, who.spots = grants, sieveOf(&grants)
+	s.putSubject(who)
+}
+
+// putSubject stores a subject, or forgets it if it has nothing.
+func (s *Snapshot) putSubject(who *subject) {
 	it := item[*subject]{who.key.hash, who}
 	if who.isEmpty() {
 		s.subjects = s.subjects.without(it)
@@ -110,7 +113,7 @@ func (s *Snapshot) subjectFor(who Subject) subject {
 	if rec := s.subjectWith(who, hash); rec != nil {
 		return *rec
 	}
-	return subject{key: &subjectKey{Subject: who, hash: hash}}
+	return *newSubject(who, hash)
 }
 
 func (s *Snapshot) setGrant(in Grant) {
@@ -133,7 +136,7 @@ func (s *Snapshot) setGrant(in Grant) {
 	g := newGrant(in, a.key, keys)
 	for i := range records {
 		who := records[i]
-		s.putSubject(&who, who.grants.with(item[*grant]{a.spot, g}))
+		s.putGrants(&who, who.grants.with(item[*grant]{a.spot, g}))
 		if !a.hasHolder(who.key) {
 			a.subjects++
 		}
@@ -195,7 +198,7 @@ func (s *Snapshot) deleteGrant(name string) {
 			a.subjects--
 		}
 		who := *s.subjectWith(key.Subject, key.hash)
-		s.putSubject(&who, who.grants.without(item[*grant]{a.spot, g}))
+		s.putGrants(&who, who.grants.without(item[*grant]{a.spot, g}))
 	}
 	a.grants--
 	s.putACL(&a)
@@ -251,7 +254,7 @@ func (s *Snapshot) join(user Subject, group *subjectKey) *subjectKey {
 	who := s.subjectFor(user)
 	i, _ := slices.BinarySearchFunc(who.memberOf, group, compareKeys)
 	who.memberOf = inserted(who.memberOf, i, group)
-	s.putSubject(&who, who.grants)
+	s.putSubject(&who)
 	return who.key
 }
 
@@ -260,5 +263,5 @@ func (s *Snapshot) leave(user, group *subjectKey) {
 	who := *s.subjectWith(user.Subject, user.hash)
 	i, _ := slices.BinarySearchFunc(who.memberOf, group, compareKeys)
 	who.memberOf = deleted(who.memberOf, i)
-	s.putSubject(&who, who.grants)
+	s.putSubject(&who)
 }

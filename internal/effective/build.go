@@ -66,7 +66,7 @@ func (b *bulk) subjectAt(who Subject) int {
 	if !ok {
 		at = len(b.subjects)
 		b.index[who] = at
-		b.subjects = append(b.subjects, &subject{key: &subjectKey{Subject: who, hash: hashSubject(who)}})
+		b.subjects = append(b.subjects, newSubject(who, hashSubject(who)))
 	}
 	return at
 }
@@ -135,7 +135,7 @@ func (b *bulk) packSubjects() {
 		items = append(items, item[*grant]{h.acl.spot, h.grant})
 		if i+1 == len(b.holdings) || b.holdings[i+1].subject != h.subject {
 			who.grants = pack(sorted(items))
-			who.spots = sieveOf(who.grants)
+			who.spots = sieveOf(&who.grants)
 			items = items[:0]
 		}
 	}

@@ -83,23 +83,39 @@ func (p *probe) start(s *Snapshot, q *Query) bool {
 // search returns the first grant of a subject that allows the query, and its ACL.
 func (p *probe) search(who *subject) (*grant, *acl) {
 	for _, spot := range p.path.spot[:p.path.n] {
-		if !who.spots.has(spot) || who.grants.lacks(spot) {
+		if !who.spots.has(spot) {
 			continue
 		}
-		c := who.grants.seek(spot)
-		for it, ok := c.next(); ok && it.key == spot; it, ok = c.next() {
-			if it.ref.ends() <= p.at.ended {
-				break // and so have the rest, see grant.before
+		g, a, done := p.scan(who.grants.from(spot), spot)
+		if !done && who.grants.root.kids != nil { // the spot may go on in the next leaf
+			c := who.grants.seek(spot)
+			for it, ok := c.next(); ok && !done; it, ok = c.next() {
+				g, a, done = p.scan([]item[*grant]{it}, spot)
 			}
-			if spot != superuserSpot && !it.ref.actions.Satisfies(p.anyOf) {
-				continue
-			}
-			if a := p.check(it.ref); a != nil {
-				return it.ref, a
-			}
+		}
+		if g != nil {
+			return g, a
 		}
 	}
 	return nil, nil
+}
+
+// scan looks through grants that start at a spot. It is done when one of them allows the query or no
+// later one can.
+func (p *probe) scan(items []item[*grant], spot uint64) (g *grant, a *acl, done bool) {
+	for i := range items {
+		g := items[i].ref
+		if items[i].key != spot || g.ends() <= p.at.ended {
+			return nil, nil, true // the rest is elsewhere, or has ended too: see grant.before
+		}
+		if spot != superuserSpot && !g.actions.Satisfies(p.anyOf) {
+			continue
+		}
+		if a := p.check(g); a != nil {
+			return g, a, true
+		}
+	}
+	return nil, nil, false
 }
 
 // check returns the ACL of a grant if the grant allows the query.
@@ -193,16 +209,16 @@ func (a *asker) lookup(who Subject, hash uint64, path *spots) *subject {
 	if who.IsZero() {
 		return nil
 	}
-	cells := a.s.subjects.bucketAt(hash)
-	for i := range cells {
+	cells, i := a.s.subjects.lookup(hash)
+	for ; len(cells) > 0 && cells[i].ref != nil; i = nextCell(i, len(cells)) {
 		if cells[i].key != hash {
 			continue
 		}
 		rec := cells[i].ref
-		if path != nil && len(rec.memberOf) == 0 && !rec.spots.hasAny(path) {
+		if path != nil && !rec.spots.hasAny(path) && (who.Kind == KindGroup || len(rec.memberOf) == 0) {
 			continue
 		}
-		if rec.key.Subject == who {
+		if rec.who == who {
 			return rec
 		}
 	}

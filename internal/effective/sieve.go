@@ -15,7 +15,7 @@ const (
 	sieveMaxGrants = 4096 // beyond, everything passes: a change makes the sieve anew
 )
 
-func sieveOf(grants tree[*grant]) (s sieve) {
+func sieveOf(grants *tree[*grant]) (s sieve) {
 	if grants.n > sieveMaxGrants {
 		s.few = [sieveWords]uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
 		return s

@@ -124,25 +124,26 @@ func edgeKey(nanos int64) uint64 { return uint64(nanos) ^ 1<<63 }
 func edgeTime(key uint64) int64 { return int64(key ^ 1<<63) }
 
 func (s *Snapshot) subjectWith(who Subject, hash uint64) *subject {
-	cells := s.subjects.bucketAt(hash)
-	for i := range cells {
-		if cells[i].key == hash && cells[i].ref.key.Subject == who {
+	for rec := range s.subjects.at(hash) {
+		if rec.who == who {
+			return rec
+		}
+	}
+	return nil
+}
+
+func (s *Snapshot) acl(key *aclKey) *acl {
+	cells, i := s.acls.lookup(key.hash)
+	for ; len(cells) > 0 && cells[i].ref != nil; i = nextCell(i, len(cells)) {
+		if cells[i].key == key.hash && (cells[i].ref.key == key || cells[i].ref.key.name == key.name) {
 			return cells[i].ref
 		}
 	}
 	return nil
 }
 
-func (s *Snapshot) acl(key *aclKey) *acl { return s.aclNamed(key.name, key.hash) }
-
 func (s *Snapshot) aclNamed(name string, hash uint64) *acl {
-	cells := s.acls.bucketAt(hash)
-	for i := range cells {
-		if cells[i].key == hash && cells[i].ref.key.name == name {
-			return cells[i].ref
-		}
-	}
-	return nil
+	return s.acl(&aclKey{name: name, hash: hash})
 }
 
 func (s *Snapshot) grantNamed(name string) *grant {

@@ -36,7 +36,7 @@ type node[T ranked[T]] struct {
 // tree is a persistent ordered set: changing it copies the nodes on one path and shares the rest. The
 // zero tree is empty.
 type tree[T ranked[T]] struct {
-	root *node[T]
+	root node[T] // by value: a lookup in a small tree goes straight to its items
 	n    int
 }
 
@@ -56,7 +56,7 @@ func pack[T ranked[T]](sorted []item[T]) tree[T] {
 		}
 		level = up
 	}
-	return tree[T]{root: level[0], n: len(sorted)}
+	return tree[T]{root: *level[0], n: len(sorted)}
 }
 
 type span struct{ from, to int }
@@ -83,9 +83,6 @@ func branch[T ranked[T]](kids []*node[T]) *node[T] {
 
 // with returns the tree with an item, which takes the place of an equal one.
 func (t tree[T]) with(it item[T]) tree[T] {
-	if t.root == nil {
-		return tree[T]{root: &node[T]{items: []item[T]{it}}, n: 1}
-	}
 	left, right, added := t.root.with(it)
 	if right != nil {
 		left = branch([]*node[T]{left, right})
@@ -93,22 +90,22 @@ func (t tree[T]) with(it item[T]) tree[T] {
 	if added {
 		t.n++
 	}
-	return tree[T]{root: left, n: t.n}
+	return tree[T]{root: *left, n: t.n}
 }
 
 // without returns the tree without an item, or the same tree if it has no such item.
 func (t tree[T]) without(it item[T]) tree[T] {
-	if t.root == nil {
-		return t
-	}
 	root, removed := t.root.without(it)
-	if !removed {
+	switch {
+	case !removed:
 		return t
+	case root == nil:
+		return tree[T]{}
 	}
-	for root != nil && len(root.kids) == 1 {
+	for len(root.kids) == 1 {
 		root = root.kids[0]
 	}
-	return tree[T]{root: root, n: t.n - 1}
+	return tree[T]{root: *root, n: t.n - 1}
 }
 
 // find is the place of the first item that is not less than it.
@@ -250,9 +247,9 @@ type frame[T ranked[T]] struct {
 }
 
 // seek returns a cursor before the first item whose key is not less than key.
-func (t tree[T]) seek(key uint64) (c cursor[T]) {
+func (t *tree[T]) seek(key uint64) (c cursor[T]) {
 	c.depth = -1
-	for n := t.root; n != nil; {
+	for n := &t.root; ; {
 		at := n.firstAt(key)
 		c.depth++
 		if n.kids == nil {
@@ -263,22 +260,16 @@ func (t tree[T]) seek(key uint64) (c cursor[T]) {
 		c.path[c.depth] = frame[T]{n, at}
 		n = n.kids[at]
 	}
-	return c
 }
 
-// lacks reports that surely no item has the key: a cheaper answer than that of a cursor.
-func (t *tree[T]) lacks(key uint64) bool {
-	n := t.root
-	if n == nil {
-		return true
+// from returns the items of one leaf from the first one on whose key is not less than key: a cheaper
+// start than that of a cursor, and mostly all that is needed. It may be empty before the tree ends.
+func (t *tree[T]) from(key uint64) []item[T] {
+	n := &t.root
+	for n.kids != nil {
+		n = n.kids[max(0, n.firstAt(key)-1)]
 	}
-	for {
-		at := n.firstAt(key)
-		if n.kids == nil {
-			return at < len(n.items) && n.items[at].key != key
-		}
-		n = n.kids[max(0, at-1)]
-	}
+	return n.items[n.firstAt(key):]
 }
 
 // firstAt is the place of the first item whose key is not less than key.
@@ -322,7 +313,7 @@ func (c *cursor[T]) next() (it item[T], ok bool) {
 }
 
 // all yields the items in order.
-func (t tree[T]) all(yield func(item[T]) bool) {
+func (t *tree[T]) all(yield func(item[T]) bool) {
 	c := t.seek(0)
 	for it, ok := c.next(); ok; it, ok = c.next() {
 		if !yield(it) {
@@ -332,7 +323,7 @@ func (t tree[T]) all(yield func(item[T]) bool) {
 }
 
 // at yields the items that have the key.
-func (t tree[T]) at(key uint64) func(yield func(T) bool) {
+func (t *tree[T]) at(key uint64) func(yield func(T) bool) {
 	return func(yield func(T) bool) {
 		c := t.seek(key)
 		for it, ok := c.next(); ok && it.key == key; it, ok = c.next() {

@@ -38,7 +38,7 @@ func ofTree(t tree[*leaf]) container {
 		n:       func() int { return t.n },
 		at:      t.at,
 		depth: func() (d int) {
-			for n := t.root; n != nil && n.kids != nil; n = n.kids[0] {
+			for n := &t.root; n.kids != nil; n = n.kids[0] {
 				d++
 			}
 			return d
@@ -149,8 +149,8 @@ func TestTree_seekStartsBetweenKeys(t *testing.T) {
 		if it, ok := c.next(); !ok || it.key != tc[1] {
 			t.Errorf("after %d comes %d", tc[0], it.key)
 		}
-		if tr.lacks(tc[0]) != (tc[0] != tc[1]) {
-			t.Errorf("lacks %d: %v", tc[0], tr.lacks(tc[0]))
+		if rest := tr.from(tc[0]); len(rest) > 0 && rest[0].key != tc[1] {
+			t.Errorf("from %d on comes %d", tc[0], rest[0].key)
 		}
 	}
 	c := tr.seek(99_991)
@@ -158,7 +158,8 @@ func TestTree_seekStartsBetweenKeys(t *testing.T) {
 		t.Errorf("after the last comes %d", it.key)
 	}
 	empty := tree[*leaf]{}
-	if c := empty.seek(0); !empty.lacks(0) || c.depth != -1 {
+	c = empty.seek(0)
+	if _, ok := c.next(); ok || len(empty.from(0)) > 0 {
 		t.Error("the empty tree has something")
 	}
 }
@@ -166,11 +167,13 @@ func TestTree_seekStartsBetweenKeys(t *testing.T) {
 func TestTree_replacesAnEqualItem(t *testing.T) {
 	t.Parallel()
 	one, same := item[*leaf]{1, &leaf{1}}, item[*leaf]{1, &leaf{1}}
-	tr := tree[*leaf]{}.with(one).with(same)
+	var tr tree[*leaf]
+	tr = tr.with(one).with(same)
 	if got := slices.Collect(tr.at(1)); tr.n != 1 || got[0] != same.ref {
 		t.Errorf("%d items, %p", tr.n, got[0])
 	}
-	ta := table[*leaf]{}.with(one).with(same)
+	var ta table[*leaf]
+	ta = ta.with(one).with(same)
 	if got := slices.Collect(ta.at(1)); ta.n != 1 || got[0] != same.ref {
 		t.Errorf("%d items, %p", ta.n, got[0])
 	}
