@@ -155,11 +155,11 @@ test-cel: ## Try each CEL rule of the CRDs.
 
 .PHONY: test-e2e
 test-e2e: ## Run the whole-system tests.
-	$(API_SERVER) go test -tags e2e -count=1 ./test/e2e/...
+	$(API_SERVER) go test -tags e2e -count=1 -timeout=30m ./test/e2e/...
 
 .PHONY: bench-launch
 bench-launch: ## Measure how many runs are launched in a second.
-	$(API_SERVER) go test -tags e2e -count=1 -run '^$$' -bench Launch ./test/e2e/...
+	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestLaunchRate$$' ./test/e2e/...
 
 .PHONY: demo
 demo: ## Show the story of the README on a cluster of this machine.
