@@ -9,10 +9,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/batchjob"
+	"github.com/grantry/grantry/internal/conditions"
 	"github.com/grantry/grantry/internal/index"
 )
 
@@ -41,7 +44,8 @@ func (r *JobRunReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) e
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.JobRun{}).
 		Owns(&batchv1.Job{}).
-		Watches(&v1alpha1.Job{}, handler.EnqueueRequestsFromMapFunc(r.unfinishedRunsOf)).
+		// The status of a Job is not the concern of its runs: it changes with each of them.
+		Watches(&v1alpha1.Job{}, handler.EnqueueRequestsFromMapFunc(r.unfinishedRunsOf), builder.WithPredicates(specChanged)).
 		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy}).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
 		Complete(r)
@@ -108,8 +112,9 @@ func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (r
 	case client.IgnoreNotFound(err) != nil:
 		return in, fmt.Errorf("read the Job: %w", err)
 	}
+	// A foreign child is none: creating ours is refused by its name, and the run is rejected then.
 	child, err := r.childOf(ctx, r.Client, run)
-	if err != nil {
+	if err != nil && !errors.Is(err, errForeignChild) {
 		return in, err
 	}
 	in.Child = child
@@ -188,7 +193,7 @@ func (r *JobRunReconciler) confirm(ctx context.Context, in runInput) (*liveFacts
 	}
 	if in.Child == nil && !in.mayLaunch() {
 		child, err := r.childOf(ctx, r.Live, in.Run)
-		if err != nil {
+		if err != nil && !errors.Is(err, errForeignChild) {
 			return nil, err
 		}
 		facts.ChildExists = child != nil
@@ -234,7 +239,10 @@ func (r *JobRunReconciler) launch(ctx context.Context, in runInput) (refused *ru
 		} else if err != nil {
 			return nil, err
 		}
-		return nil, nil
+		// Its own events bring the status, unless it went before the cache saw it.
+		return &runPlan{RequeueAfter: staleCacheRetry}, nil
+	case apierrors.IsForbidden(err):
+		return waitingPlan(in, "The API server forbids the batch/v1 Job: "+err.Error(), forbiddenRetry), nil
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		return rejectedPlan(in, "The API server refused the batch/v1 Job: "+err.Error()), nil
 	case err != nil:
@@ -310,18 +318,31 @@ func (r *JobRunReconciler) patchChild(ctx context.Context, child *batchv1.Job, c
 	return nil
 }
 
+// What AnnotationSuspendedByRevocation says about the time before.
+const (
+	wasAtWork    = "true"
+	wasSuspended = "was-suspended" // by somebody else, who is the one to resume it
+)
+
 func suspendedByRevocation(child *batchv1.Job) {
+	before := wasAtWork
+	if isSuspended(child) {
+		before = wasSuspended
+	}
 	yes := true
 	child.Spec.Suspend = &yes
 	if child.Annotations == nil {
 		child.Annotations = map[string]string{}
 	}
-	child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] = "true"
+	child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] = before
 }
 
+// resumed gives a child back as it was before suspendedByRevocation.
 func resumed(child *batchv1.Job) {
-	no := false
-	child.Spec.Suspend = &no
+	if child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] != wasSuspended {
+		no := false
+		child.Spec.Suspend = &no
+	}
 	delete(child.Annotations, v1alpha1.AnnotationSuspendedByRevocation)
 }
 
@@ -333,12 +354,19 @@ func (r *JobRunReconciler) tell(before, after *v1alpha1.JobRun, in runInput) {
 	switch {
 	case c == nil:
 	case is == v1alpha1.StatePending && in.Job != nil && !in.Verdict.Allowed && succeeded(before) == nil:
-		r.Recorder.Eventf(after, in.Job, corev1.EventTypeWarning, in.Verdict.Reason, "Launch", "%s", in.Verdict.Message)
+		r.Recorder.Eventf(after, in.Job, corev1.EventTypeWarning, in.Verdict.Reason, "Launch", "%s", note(in.Verdict.Message))
 	case is == was || c.Status == metav1.ConditionTrue:
 	case is == v1alpha1.StateSuspended, c.Status == metav1.ConditionFalse:
-		r.Recorder.Eventf(after, in.Child, corev1.EventTypeWarning, is, "Run", "%s", c.Message)
+		var related runtime.Object // nil itself, not a nil *batchv1.Job, for a run without a child
+		if in.Child != nil {
+			related = in.Child
+		}
+		r.Recorder.Eventf(after, related, corev1.EventTypeWarning, is, "Run", "%s", note(c.Message))
 	}
 }
+
+// note is a message as long as an event may have it: 1024 characters.
+func note(message string) string { return conditions.Truncate(message, 1024) }
 
 // unfinishedRunsOf maps a Job to its runs that can still change.
 func (r *JobRunReconciler) unfinishedRunsOf(ctx context.Context, job client.Object) []ctrl.Request {

@@ -121,9 +121,6 @@ func planLaunched(in runInput) runPlan {
 		StartedAt:      startOf(in),
 		FailedAttempts: in.Child.Status.Failed,
 	}
-	if in.Job == nil {
-		plan.Authorized = report{}
-	}
 	end := endOf(in.Child)
 	switch {
 	case end != nil:
@@ -172,10 +169,13 @@ func withEnd(plan runPlan, in runInput, end batchv1.JobCondition) runPlan {
 // withRevocation suspends, resumes or ends a child that is at work, as the verdict and onRevoke say.
 func withRevocation(plan runPlan, in runInput) runPlan {
 	suspended := isSuspended(in.Child)
-	revoked := in.Child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] != ""
+	revoked := isRevoked(in.Child)
 	switch {
-	case in.Verdict.Allowed && suspended && revoked:
-		plan.Succeeded = running(v1alpha1.StateSuspended, "Permission is back; the batch/v1 Job is being resumed")
+	case in.Verdict.Allowed && revoked:
+		plan.Succeeded = progressOf(in.Child)
+		if suspended {
+			plan.Succeeded.Message = "Permission is back; the batch/v1 Job is being resumed"
+		}
 		return confirmed(plan, in, actResume)
 	case in.Verdict.Reason == v1alpha1.ReasonPolicyNotSynced, in.Verdict.Allowed, in.Job.Spec.OnRevoke == v1alpha1.RevokeFinish, in.Job.Spec.OnRevoke == "":
 		plan.Succeeded = progressOf(in.Child)
@@ -221,11 +221,9 @@ func planWaiting(in runInput) runPlan {
 		message := fmt.Sprintf("Not launched within %d seconds: %s", *in.Run.Spec.StartingDeadlineSeconds, waitingFor(in))
 		return rejected(plan, in, v1alpha1.StateStartingDeadlineExceeded, message)
 	case in.Job == nil:
-		plan.Authorized = report{}
 		return waiting(plan, waitingFor(in), left)
 	case ownerOf(in.Run) == "":
-		plan.Act = actAdopt
-		return plan
+		return runPlan{Act: actAdopt} // its event brings the run back
 	case ownerOf(in.Run) != in.Job.UID:
 		return waiting(plan, waitingFor(in), left)
 	case in.Invalid != "":
@@ -265,7 +263,9 @@ func confirmed(plan runPlan, in runInput, act runAct) runPlan {
 	case !in.Live.Verdict.Allowed:
 		plan.Authorized = authorizedReport(in.Live.Verdict)
 		plan.Succeeded.Message = in.Live.Verdict.Message
-		plan.Ready.Message = in.Live.Verdict.Message
+		if plan.Ready.Status != metav1.ConditionTrue { // a launched run stays launched
+			plan.Ready.Message = in.Live.Verdict.Message
+		}
 		plan.RequeueAfter = staleCacheRetry
 	default:
 		plan.Act = act
@@ -290,6 +290,10 @@ func rejected(plan runPlan, in runInput, state, message string) runPlan {
 
 // nodeRetry is how soon to look for a node again that a LIKE constraint matches. Nodes are not watched.
 const nodeRetry = 30 * time.Second
+
+// forbiddenRetry is how soon to try again to create a child that the API server forbade: a quota is used
+// up, most often, and nothing tells when there is room again.
+const forbiddenRetry = 15 * time.Second
 
 // waitingPlan is for a run that could not be launched for a reason that may pass.
 func waitingPlan(in runInput, why string, retry time.Duration) *runPlan {
@@ -329,9 +333,12 @@ func failed(state, message string) report {
 	return report{Status: metav1.ConditionFalse, Reason: state, Message: message}
 }
 
+// authorizedReport says what a verdict is; nothing, if there is no Job that one could be about.
 func authorizedReport(v verdict) report {
 	status := metav1.ConditionFalse
 	switch {
+	case v.Reason == "":
+		return report{}
 	case v.Allowed:
 		status = metav1.ConditionTrue
 	case v.Reason == v1alpha1.ReasonPolicyNotSynced:
@@ -344,6 +351,8 @@ func authorizedReport(v verdict) report {
 // it: Kueue, while it waits for quota.
 func progressOf(child *batchv1.Job) report {
 	switch {
+	case isSuspended(child) && isRevoked(child):
+		return running(v1alpha1.StateSuspended, "Suspended since the owner's permission went, until it is back")
 	case isSuspended(child):
 		return running(v1alpha1.StateSuspended, "The batch/v1 Job is suspended, and not by Grantry")
 	case child.Status.Active > 0 || child.Status.Failed > 0 || child.Status.Succeeded > 0:
@@ -355,6 +364,11 @@ func progressOf(child *batchv1.Job) report {
 
 func isSuspended(child *batchv1.Job) bool {
 	return child.Spec.Suspend != nil && *child.Spec.Suspend
+}
+
+// isRevoked says whether Grantry keeps a child suspended for want of permission.
+func isRevoked(child *batchv1.Job) bool {
+	return child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] != ""
 }
 
 // startingTimeLeft is the time until the starting deadline, if there is one.

@@ -1,0 +1,683 @@
+package controllers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
+)
+
+// String names an act in the output of tests.
+func (a runAct) String() string {
+	return [...]string{"nothing", "adopt", "confirm", "launch", "suspend", "resume", "delete"}[a]
+}
+
+// makeJob is a Job that asks for nothing special. Its UID follows from its name.
+func makeJob(namespace, name string, edits ...func(*v1alpha1.Job)) *v1alpha1.Job {
+	job := &v1alpha1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: v1alpha1.JobSpec{
+			Owner: &v1alpha1.Subject{Kind: v1alpha1.UserSubject, Name: "alice"},
+			Run:   &v1alpha1.RunSpec{Cmd: "sleep 1000"},
+		},
+	}
+	for _, edit := range edits {
+		edit(job)
+	}
+	return job
+}
+
+// makeRun is a run as a user creates it.
+func makeRun(namespace, name, job string, edits ...func(*v1alpha1.JobRun)) *v1alpha1.JobRun {
+	run := &v1alpha1.JobRun{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       v1alpha1.JobRunSpec{Job: job},
+	}
+	for _, edit := range edits {
+		edit(run)
+	}
+	return run
+}
+
+// plannedJob, plannedRun and plannedChild are the objects of the tests of plans. The run belongs to the Job.
+func plannedJob(edits ...func(*v1alpha1.Job)) *v1alpha1.Job {
+	job := makeJob("metronome", "dev.batch.job1")
+	job.UID, job.Generation = "job-uid", 1
+	for _, edit := range edits {
+		edit(job)
+	}
+	return job
+}
+
+func plannedRun(edits ...func(*v1alpha1.JobRun)) *v1alpha1.JobRun {
+	run := makeRun("metronome", "run1", "dev.batch.job1")
+	run.UID, run.Generation, run.CreationTimestamp = "run-uid", 1, *at(-time.Minute)
+	run.OwnerReferences = []metav1.OwnerReference{
+		*metav1.NewControllerRef(plannedJob(), v1alpha1.GroupVersion.WithKind("Job")),
+	}
+	for _, edit := range edits {
+		edit(run)
+	}
+	return run
+}
+
+func plannedChild(edits ...func(*batchv1.Job)) *batchv1.Job {
+	child := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "metronome", Name: "run1-child", UID: "child-uid", CreationTimestamp: *at(-30 * time.Second),
+		Annotations: map[string]string{v1alpha1.AnnotationGrant: "alice-dev"},
+	}}
+	for _, edit := range edits {
+		edit(child)
+	}
+	return child
+}
+
+// in puts a run into a state.
+func inState(status metav1.ConditionStatus, state string) func(*v1alpha1.JobRun) {
+	return func(run *v1alpha1.JobRun) {
+		run.Status.Conditions = append(run.Status.Conditions, metav1.Condition{
+			Type: v1alpha1.ConditionSucceeded, Status: status, Reason: state, LastTransitionTime: *at(-time.Second),
+		})
+	}
+}
+
+func withDeadline(seconds int64) func(*v1alpha1.JobRun) {
+	return func(run *v1alpha1.JobRun) { run.Spec.StartingDeadlineSeconds = &seconds }
+}
+
+func sawChild(run *v1alpha1.JobRun) {
+	run.Status.Child = &v1alpha1.ChildReference{Name: "run1-child", UID: "child-uid"}
+}
+
+func unowned(run *v1alpha1.JobRun) { run.OwnerReferences = nil }
+
+func ofEarlierJob(run *v1alpha1.JobRun) { run.OwnerReferences[0].UID = "earlier" }
+
+func onRevoke(policy v1alpha1.RevokePolicy) func(*v1alpha1.Job) {
+	return func(job *v1alpha1.Job) { job.Spec.OnRevoke = policy }
+}
+
+func active(child *batchv1.Job) {
+	child.Status.Active, child.Status.StartTime = 1, at(-20*time.Second)
+}
+
+func suspendedChild(child *batchv1.Job) { child.Spec.Suspend = new(true) }
+
+func revokedChild(child *batchv1.Job) {
+	child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] = wasAtWork
+}
+
+func ended(kind batchv1.JobConditionType, reason, message string) func(*batchv1.Job) {
+	return func(child *batchv1.Job) {
+		child.Status.Conditions = []batchv1.JobCondition{
+			{Type: batchv1.JobSuspended, Status: corev1.ConditionFalse},
+			{Type: kind, Status: corev1.ConditionTrue, Reason: reason, Message: message, LastTransitionTime: *at(-5 * time.Second)},
+		}
+	}
+}
+
+var (
+	granted    = verdict{Allowed: true, Reason: v1alpha1.ReasonGranted, Message: "Allowed by Grant alice-dev on ACL dev", Grant: "alice-dev", ACL: "dev"}
+	notGranted = verdict{Reason: v1alpha1.ReasonNotGranted, Message: "user alice may not: no grant comes near"}
+	notSynced  = verdict{Reason: v1alpha1.ReasonPolicyNotSynced, Message: "not read yet"}
+	liveYes    = &liveFacts{Verdict: granted}
+	liveNo     = &liveFacts{Verdict: verdict{Reason: v1alpha1.ReasonNotGranted, Message: "Grant alice-dev no longer allows it"}}
+	liveMoved  = &liveFacts{Verdict: granted, RunChanged: true}
+	liveChild  = &liveFacts{Verdict: granted, ChildExists: true}
+)
+
+// planned is what a plan says, in short.
+type planned struct {
+	Act                          runAct
+	Ready, Authorized, Succeeded string // "False Waiting: message"
+	Finished                     *metav1.Time
+	After                        time.Duration
+}
+
+func brief(r report) string {
+	if r == (report{}) {
+		return ""
+	}
+	text := fmt.Sprintf("%s %s: %s", r.Status, r.Reason, r.Message)
+	if r.Stalled {
+		text = "stalled " + text
+	}
+	return text
+}
+
+func briefly(p runPlan) planned {
+	return planned{
+		Act: p.Act, Ready: brief(p.Ready), Authorized: brief(p.Authorized), Succeeded: brief(p.Succeeded),
+		Finished: p.FinishedAt, After: p.RequeueAfter,
+	}
+}
+
+// What plans say again and again.
+const (
+	saysGranted    = "True Granted: Allowed by Grant alice-dev on ACL dev"
+	saysNotGranted = "False NotGranted: user alice may not: no grant comes near"
+	saysLaunched   = "True Launched: The batch/v1 Job was created"
+	saysActive     = "Unknown Active: At work"
+)
+
+func saysWaiting(message string) planned {
+	return planned{Ready: "False Waiting: " + message, Authorized: saysGranted, Succeeded: "Unknown Pending: " + message}
+}
+
+// The objects of a case are made anew, so that plans can be checked to leave them alone.
+type runCase struct {
+	job     []func(*v1alpha1.Job) // edits; noJob is none
+	noJob   bool
+	run     []func(*v1alpha1.JobRun)
+	child   []func(*batchv1.Job) // edits; nil is no child
+	verdict verdict
+	invalid string
+	live    *liveFacts
+	failure *corev1.ContainerStateTerminated
+	want    planned
+}
+
+func (c runCase) input() runInput {
+	in := runInput{Run: plannedRun(c.run...), Verdict: c.verdict, Invalid: c.invalid, Live: c.live, Failure: c.failure, Now: policyNoon}
+	if !c.noJob {
+		in.Job = plannedJob(c.job...)
+	}
+	if c.child != nil {
+		in.Child = plannedChild(c.child...)
+	}
+	return in
+}
+
+func (c runCase) with(edit func(*planned)) runCase { edit(&c.want); return c }
+
+func TestPlanRun(t *testing.T) {
+	t.Parallel()
+	runEdits := func(edits ...func(*v1alpha1.JobRun)) []func(*v1alpha1.JobRun) { return edits }
+	jobEdits := func(edits ...func(*v1alpha1.Job)) []func(*v1alpha1.Job) { return edits }
+	childEdits := func(edits ...func(*batchv1.Job)) []func(*batchv1.Job) { return append([]func(*batchv1.Job){}, edits...) }
+	launched := func(succeeded string) planned {
+		return planned{Ready: saysLaunched, Authorized: saysGranted, Succeeded: succeeded}
+	}
+	suspended := func(job *v1alpha1.Job) { job.Spec.Suspend = true }
+	const noChild = "The Job can't be launched: spec.run.cpus: too many"
+	cases := map[string]runCase{
+		// Waiting: each obstacle is the first of those that are left.
+		"waiting: the deadline comes before everything, and is confirmed": {
+			noJob: true, run: runEdits(unowned, withDeadline(60)), verdict: verdict{},
+			want: planned{Act: actConfirm},
+		},
+		"waiting: the deadline has passed": {
+			noJob: true, run: runEdits(unowned, withDeadline(60)), live: &liveFacts{},
+			want: planned{
+				Ready:     "stalled False Rejected: Not launched within 60 seconds: Job metronome/dev.batch.job1 does not exist",
+				Succeeded: "False StartingDeadlineExceeded: Not launched within 60 seconds: Job metronome/dev.batch.job1 does not exist",
+				Finished:  at(0),
+			},
+		},
+		"waiting: the deadline has passed while the operator was away": {
+			run: runEdits(withDeadline(59)), verdict: granted, live: liveYes,
+			want: planned{
+				Ready:      "stalled False Rejected: Not launched within 59 seconds: it was not its turn yet",
+				Authorized: saysGranted,
+				Succeeded:  "False StartingDeadlineExceeded: Not launched within 59 seconds: it was not its turn yet",
+				Finished:   at(0),
+			},
+		},
+		"waiting: the deadline has passed, but there is a child already": {
+			run: runEdits(withDeadline(60)), verdict: notGranted, live: liveChild, want: planned{After: staleCacheRetry},
+		},
+		"waiting: the deadline has passed, but the run has gone on already": {
+			run: runEdits(withDeadline(60)), verdict: notGranted, live: liveMoved, want: planned{After: staleCacheRetry},
+		},
+		"waiting: a second is left": {
+			run: runEdits(withDeadline(61)), verdict: notGranted,
+			want: planned{
+				Ready: "False Waiting: " + notGranted.Message, Authorized: saysNotGranted,
+				Succeeded: "Unknown Pending: " + notGranted.Message, After: time.Second,
+			},
+		},
+		"waiting: no Job, nothing is said of authorization": {
+			noJob: true, run: runEdits(unowned),
+			want: planned{
+				Ready:     "False Waiting: Job metronome/dev.batch.job1 does not exist",
+				Succeeded: "Unknown Pending: Job metronome/dev.batch.job1 does not exist",
+			},
+		},
+		"waiting: a user's run is adopted first, and nothing is written besides": {
+			job: jobEdits(suspended), run: runEdits(unowned), verdict: notGranted, invalid: "bad", want: planned{Act: actAdopt},
+		},
+		"waiting: a run of an earlier Job of that name is not launched": {
+			job: jobEdits(suspended), run: runEdits(ofEarlierJob), verdict: granted, invalid: "bad",
+			want: saysWaiting("The run belongs to an earlier Job of that name, and goes with it"),
+		},
+		"waiting: an invalid Job, confirmed first": {
+			job: jobEdits(suspended), verdict: notGranted, invalid: "spec.run.cpus: too many", want: planned{Act: actConfirm},
+		},
+		"waiting: an invalid Job": {
+			job: jobEdits(suspended), verdict: notGranted, invalid: "spec.run.cpus: too many", live: liveNo,
+			want: planned{
+				Ready: "stalled False Rejected: " + noChild, Authorized: saysNotGranted,
+				Succeeded: "False Rejected: " + noChild, Finished: at(0),
+			},
+		},
+		"waiting: an invalid Job, but the run was launched before it became so": {
+			verdict: granted, invalid: "spec.run.cpus: too many", live: liveChild, want: planned{After: staleCacheRetry},
+		},
+		"waiting: a suspended Job": {
+			job: jobEdits(suspended), verdict: granted, want: saysWaiting("The Job is suspended (spec.suspend)"),
+		},
+		"waiting: a suspended Job comes before the grant": runCase{
+			job: jobEdits(suspended), verdict: notGranted, want: saysWaiting("The Job is suspended (spec.suspend)"),
+		}.with(func(p *planned) { p.Authorized = saysNotGranted }),
+		"waiting: no grant": runCase{verdict: notGranted, want: saysWaiting(notGranted.Message)}.with(func(p *planned) { p.Authorized = saysNotGranted }),
+		"waiting: the policy is not synced": runCase{verdict: notSynced, want: saysWaiting("not read yet")}.with(func(p *planned) {
+			p.Authorized = "Unknown PolicyNotSynced: not read yet"
+		}),
+		"waiting: granted, and to be confirmed": runCase{verdict: granted, want: saysWaiting("Being launched")}.with(func(p *planned) { p.Act = actConfirm }),
+
+		// The live answer.
+		"launch: confirmed": runCase{verdict: granted, live: liveYes, want: saysWaiting("Being launched")}.with(func(p *planned) { p.Act = actLaunch }),
+		"launch: refused live": runCase{verdict: granted, live: liveNo, want: saysWaiting(liveNo.Verdict.Message)}.with(func(p *planned) {
+			p.Authorized, p.After = "False NotGranted: "+liveNo.Verdict.Message, staleCacheRetry
+		}),
+		"launch: the cache is behind the run": {verdict: granted, live: liveMoved, want: planned{After: staleCacheRetry}},
+
+		// Launched: the state follows the child.
+		"starting": {
+			run: runEdits(), child: childEdits(), verdict: granted,
+			want: launched("Unknown Starting: The batch/v1 Job was created and has no pod yet"),
+		},
+		"starting: the status waits as long as the start may need": {
+			child:   childEdits(func(c *batchv1.Job) { c.CreationTimestamp = *at(-500 * time.Millisecond) }),
+			verdict: granted, want: planned{After: 1500 * time.Millisecond},
+		},
+		"active within the settle time is told at once": {
+			child:   childEdits(active, func(c *batchv1.Job) { c.CreationTimestamp = *at(0) }),
+			verdict: granted, want: launched(saysActive),
+		},
+		"active":                           {child: childEdits(active), verdict: granted, want: launched(saysActive)},
+		"active: failed pods are work too": {child: childEdits(func(c *batchv1.Job) { c.Status.Failed = 1 }), verdict: granted, want: launched(saysActive)},
+		"active: so are succeeded ones":    {child: childEdits(func(c *batchv1.Job) { c.Status.Succeeded = 1 }), verdict: granted, want: launched(saysActive)},
+		"active: an invalid or suspended Job does not matter any more": {
+			job: jobEdits(suspended), child: childEdits(active), verdict: granted, invalid: "bad", want: launched(saysActive),
+		},
+		"active: the Job is gone": {
+			noJob: true, child: childEdits(active), want: planned{Ready: saysLaunched, Succeeded: saysActive},
+		},
+		"suspended by somebody else": {
+			child: childEdits(suspendedChild), verdict: granted,
+			want: launched("Unknown Suspended: The batch/v1 Job is suspended, and not by Grantry"),
+		},
+		"the child is being deleted": {
+			child: childEdits(active, func(c *batchv1.Job) { c.DeletionTimestamp = at(0) }), verdict: granted,
+			want: launched("Unknown Active: The batch/v1 Job is being deleted"),
+		},
+
+		// The end.
+		"success": runCase{
+			child:   childEdits(active, ended(batchv1.JobComplete, "CompletionsReached", "Reached expected number of succeeded pods")),
+			verdict: granted, want: launched("True Success: The run succeeded"),
+		}.with(func(p *planned) { p.Finished = at(-5 * time.Second) }),
+		"success: the completion time wins": runCase{
+			child: childEdits(ended(batchv1.JobComplete, "", ""), func(c *batchv1.Job) { c.Status.CompletionTime = at(-7 * time.Second) }),
+			run:   runEdits(), verdict: granted, want: launched("True Success: The run succeeded"),
+		}.with(func(p *planned) { p.Finished = at(-7 * time.Second) }),
+		"success counts although permission went": runCase{
+			job:     jobEdits(onRevoke(v1alpha1.RevokeDelete)),
+			child:   childEdits(ended(batchv1.JobComplete, "", "")),
+			verdict: notGranted, want: launched("True Success: The run succeeded"),
+		}.with(func(p *planned) { p.Finished, p.Authorized = at(-5*time.Second), saysNotGranted }),
+		"failed": runCase{
+			child:   childEdits(ended(batchv1.JobFailed, "BackoffLimitExceeded", "Job has reached the specified backoff limit")),
+			verdict: granted, want: launched("False Failed: BackoffLimitExceeded: Job has reached the specified backoff limit"),
+		}.with(func(p *planned) { p.Finished = at(-5 * time.Second) }),
+		"failed: the last container tells": runCase{
+			child:   childEdits(ended(batchv1.JobFailed, "BackoffLimitExceeded", "Limit reached")),
+			failure: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"},
+			verdict: granted, want: launched("False Failed: BackoffLimitExceeded: Limit reached; the last container ended with exit code 137 (OOMKilled)"),
+		}.with(func(p *planned) { p.Finished = at(-5 * time.Second) }),
+
+		// Revocation.
+		"revoked, unset: it goes on": runCase{child: childEdits(active), verdict: notGranted, want: launched(saysActive)}.with(func(p *planned) { p.Authorized = saysNotGranted }),
+		"revoked, Finish: it goes on": runCase{
+			job: jobEdits(onRevoke(v1alpha1.RevokeFinish)), child: childEdits(active), verdict: notGranted, want: launched(saysActive),
+		}.with(func(p *planned) { p.Authorized = saysNotGranted }),
+		"revoked, Suspend": runCase{
+			job: jobEdits(onRevoke(v1alpha1.RevokeSuspend)), child: childEdits(active), verdict: notGranted,
+			want: launched("Unknown Suspended: Suspended until permission is back (onRevoke: Suspend): " + notGranted.Message),
+		}.with(func(p *planned) { p.Act, p.Authorized = actSuspend, saysNotGranted }),
+		"revoked, Suspend: a child that was only just created, too": runCase{
+			job:     jobEdits(onRevoke(v1alpha1.RevokeSuspend)),
+			child:   childEdits(func(c *batchv1.Job) { c.CreationTimestamp = *at(0) }),
+			verdict: notGranted,
+			want:    launched("Unknown Suspended: Suspended until permission is back (onRevoke: Suspend): " + notGranted.Message),
+		}.with(func(p *planned) { p.Act, p.Authorized = actSuspend, saysNotGranted }),
+		"revoked, Suspend: it is": runCase{
+			job: jobEdits(onRevoke(v1alpha1.RevokeSuspend)), child: childEdits(suspendedChild, revokedChild), verdict: notGranted,
+			want: launched("Unknown Suspended: Suspended until permission is back (onRevoke: Suspend): " + notGranted.Message),
+		}.with(func(p *planned) { p.Authorized = saysNotGranted }),
+		"revoked, Suspend: somebody else resumed it": runCase{
+			job: jobEdits(onRevoke(v1alpha1.RevokeSuspend)), child: childEdits(revokedChild, active), verdict: notGranted,
+			want: launched("Unknown Suspended: Suspended until permission is back (onRevoke: Suspend): " + notGranted.Message),
+		}.with(func(p *planned) { p.Act, p.Authorized = actSuspend, saysNotGranted }),
+		"revoked, Suspend: somebody else had suspended it": runCase{
+			job: jobEdits(onRevoke(v1alpha1.RevokeSuspend)), child: childEdits(suspendedChild), verdict: notGranted,
+			want: launched("Unknown Suspended: Suspended until permission is back (onRevoke: Suspend): " + notGranted.Message),
+		}.with(func(p *planned) { p.Act, p.Authorized = actSuspend, saysNotGranted }),
+		"revoked, then onRevoke changed to Finish: it stays suspended and says by whom": runCase{
+			job: jobEdits(onRevoke(v1alpha1.RevokeFinish)), child: childEdits(suspendedChild, revokedChild), verdict: notGranted,
+			want: launched("Unknown Suspended: Suspended since the owner's permission went, until it is back"),
+		}.with(func(p *planned) { p.Authorized = saysNotGranted }),
+		"not synced revokes nothing": runCase{
+			job: jobEdits(onRevoke(v1alpha1.RevokeDelete)), child: childEdits(active), verdict: notSynced, want: launched(saysActive),
+		}.with(func(p *planned) { p.Authorized = "Unknown PolicyNotSynced: not read yet" }),
+		"not synced resumes nothing": runCase{
+			job: jobEdits(onRevoke(v1alpha1.RevokeSuspend)), child: childEdits(suspendedChild, revokedChild), verdict: notSynced,
+			want: launched("Unknown Suspended: Suspended since the owner's permission went, until it is back"),
+		}.with(func(p *planned) { p.Authorized = "Unknown PolicyNotSynced: not read yet" }),
+		"revoked, Delete": runCase{
+			job: jobEdits(onRevoke(v1alpha1.RevokeDelete)), child: childEdits(active), verdict: notGranted,
+			want: launched("False Revoked: Ended because the owner's permission went (onRevoke: Delete): " + notGranted.Message),
+		}.with(func(p *planned) { p.Act, p.Authorized, p.Finished = actDelete, saysNotGranted, at(0) }),
+		"granted again: confirmed first": runCase{
+			child: childEdits(suspendedChild, revokedChild), verdict: granted,
+			want: launched("Unknown Suspended: Permission is back; the batch/v1 Job is being resumed"),
+		}.with(func(p *planned) { p.Act = actConfirm }),
+		"granted again: resumed": runCase{
+			child: childEdits(suspendedChild, revokedChild), verdict: granted, live: liveYes,
+			want: launched("Unknown Suspended: Permission is back; the batch/v1 Job is being resumed"),
+		}.with(func(p *planned) { p.Act = actResume }),
+		"granted again, says the cache alone: it stays suspended, and launched": runCase{
+			child: childEdits(suspendedChild, revokedChild), verdict: granted, live: liveNo,
+			want: launched("Unknown Suspended: " + liveNo.Verdict.Message),
+		}.with(func(p *planned) { p.Authorized, p.After = "False NotGranted: "+liveNo.Verdict.Message, staleCacheRetry }),
+		"granted again, and somebody else resumed it: Grantry lets go of it": runCase{
+			child: childEdits(revokedChild, active), verdict: granted, live: liveYes, want: launched(saysActive),
+		}.with(func(p *planned) { p.Act = actResume }),
+
+		// A child that was seen and is no more.
+		"lost: confirmed first": {run: runEdits(sawChild), verdict: granted, want: planned{Act: actConfirm}},
+		"lost": {
+			run: runEdits(sawChild), verdict: granted, live: liveYes,
+			want: planned{
+				Succeeded: "False Failed: The batch/v1 Job run1-child was deleted before it ended; delete the JobRun to stop a run",
+				Finished:  at(0),
+			},
+		},
+		"lost by the cache only":             {run: runEdits(sawChild), verdict: granted, live: liveChild, want: planned{After: staleCacheRetry}},
+		"lost, and the run is further on":    {run: runEdits(sawChild), verdict: granted, live: liveMoved, want: planned{After: staleCacheRetry}},
+		"lost, and the Job with it":          {noJob: true, run: runEdits(sawChild), want: planned{Act: actConfirm}},
+		"lost: a run is not launched again,": {run: runEdits(sawChild, withDeadline(600)), verdict: granted, want: planned{Act: actConfirm}},
+
+		// Finished.
+		"finished: success":      {run: runEdits(inState(metav1.ConditionTrue, v1alpha1.StateSuccess)), child: childEdits(active), verdict: granted},
+		"finished: never runs":   {run: runEdits(inState(metav1.ConditionFalse, v1alpha1.StateRejected)), verdict: granted, live: liveYes},
+		"finished: revoked":      {run: runEdits(inState(metav1.ConditionFalse, v1alpha1.StateRevoked)), verdict: granted, live: liveYes},
+		"finished: not adopted":  {run: runEdits(unowned, inState(metav1.ConditionFalse, v1alpha1.StateFailed)), verdict: granted},
+		"finished: the deadline": {run: runEdits(withDeadline(1), inState(metav1.ConditionFalse, v1alpha1.StateStartingDeadlineExceeded))},
+		"finished: revoked, and the operator stopped before it deleted the child": {
+			run: runEdits(inState(metav1.ConditionFalse, v1alpha1.StateRevoked)), child: childEdits(active), verdict: granted,
+			want: planned{Act: actDelete},
+		},
+		"finished: revoked, and the child is going": {
+			run:   runEdits(inState(metav1.ConditionFalse, v1alpha1.StateRevoked)),
+			child: childEdits(active, func(c *batchv1.Job) { c.DeletionTimestamp = at(0) }),
+		},
+		"looked at before, and not finished": runCase{
+			run: runEdits(inState(metav1.ConditionUnknown, v1alpha1.StatePending)), verdict: granted, want: saysWaiting("Being launched"),
+		}.with(func(p *planned) { p.Act = actConfirm }),
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := tc.input()
+			plan := planRun(in)
+			if diff := cmp.Diff(tc.want, briefly(plan)); diff != "" {
+				t.Errorf("planRun() (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.input(), in, cmp.AllowUnexported(verdict{}, decider{})); diff != "" {
+				t.Errorf("planRun changed its input (-before +after):\n%s", diff)
+			}
+			setRunStatus(in.Run, plan, in.Now)
+			if plan.Ready.Reason != "" {
+				grantrytesting.CheckConditions(t, in.Run)
+			}
+		})
+	}
+}
+
+func TestPlanRun_whatALaunchedRunRemembers(t *testing.T) {
+	t.Parallel()
+	run := plannedRun()
+	child := plannedChild(active, func(c *batchv1.Job) { c.Status.Failed = 2 })
+	in := runInput{Run: run, Job: plannedJob(), Child: child, Verdict: granted, Now: policyNoon}
+	setRunStatus(run, planRun(in), policyNoon)
+	if got := run.Status.StartedAt; !got.Equal(at(-20 * time.Second)) {
+		t.Errorf("started at %v", got)
+	}
+	want := &v1alpha1.ChildReference{Name: "run1-child", UID: "child-uid"}
+	if diff := cmp.Diff(want, run.Status.Child); diff != "" {
+		t.Errorf("child (-want +got):\n%s", diff)
+	}
+	if run.Status.Grant != "alice-dev" || run.Status.FailedAttempts != 2 {
+		t.Errorf("grant %q, %d failed attempts; want alice-dev and 2", run.Status.Grant, run.Status.FailedAttempts)
+	}
+
+	// Suspended and resumed, the child starts its clock anew.
+	child.Status.StartTime = at(0)
+	setRunStatus(run, planRun(in), policyNoon)
+	if got := run.Status.StartedAt; !got.Equal(at(-20 * time.Second)) {
+		t.Errorf("after a resume it started at %v", got)
+	}
+
+	ended(batchv1.JobFailed, "PodFailurePolicy", "exit")(child)
+	in.Failure = &corev1.ContainerStateTerminated{ExitCode: 3, Reason: strings.Repeat("é", 200)}
+	setRunStatus(run, planRun(in), policyNoon)
+	if run.Status.ExitCode == nil || *run.Status.ExitCode != 3 {
+		t.Errorf("exit code %v, want 3", run.Status.ExitCode)
+	}
+	if len(run.Status.ExitReason) > 256 || !strings.HasSuffix(run.Status.ExitReason, "…") {
+		t.Errorf("exit reason %q is not cut", run.Status.ExitReason)
+	}
+	if got := run.Status.FinishedAt; !got.Equal(at(-5 * time.Second)) {
+		t.Errorf("finished at %v", got)
+	}
+
+	before := run.DeepCopy()
+	setRunStatus(run, planRun(in), policyNoon.Add(time.Hour))
+	if diff := cmp.Diff(before, run); diff != "" {
+		t.Errorf("an ended run changed (-before +after):\n%s", diff)
+	}
+}
+
+func TestSetRunStatus_aSuccessHasAnExitCode(t *testing.T) {
+	t.Parallel()
+	run := plannedRun()
+	in := runInput{Run: run, Job: plannedJob(), Child: plannedChild(ended(batchv1.JobComplete, "", "")), Verdict: granted, Now: policyNoon}
+	setRunStatus(run, planRun(in), policyNoon)
+	if run.Status.ExitCode == nil || *run.Status.ExitCode != 0 || run.Status.ExitReason != "Completed" {
+		t.Errorf("exit code %v, reason %q; want 0, Completed", run.Status.ExitCode, run.Status.ExitReason)
+	}
+}
+
+func TestChildSuspension_isGivenBackAsItWas(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		before *bool
+		after  *bool
+	}{
+		"at work, unset":            {after: new(false)},
+		"at work, false":            {before: new(false), after: new(false)},
+		"suspended by someone else": {before: new(true), after: new(true)},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			child := &batchv1.Job{Spec: batchv1.JobSpec{Suspend: tc.before}}
+			suspendedByRevocation(child)
+			if !isSuspended(child) || !isRevoked(child) {
+				t.Fatalf("it is not suspended: %+v", child)
+			}
+			resumed(child)
+			if diff := cmp.Diff(tc.after, child.Spec.Suspend); diff != "" || isRevoked(child) {
+				t.Errorf("after: revoked %v, suspend (-want +got):\n%s", isRevoked(child), diff)
+			}
+		})
+	}
+}
+
+func TestWaitingPlan_comesBackInTimeForTheDeadline(t *testing.T) {
+	t.Parallel()
+	in := runInput{Run: plannedRun(), Job: plannedJob(), Live: liveYes, Verdict: granted, Now: policyNoon}
+	if got := waitingPlan(in, "no node", nodeRetry).RequeueAfter; got != nodeRetry {
+		t.Errorf("without a deadline it comes back after %v, want %v", got, nodeRetry)
+	}
+	in.Run.Spec.StartingDeadlineSeconds = new(int64(65))
+	if got := waitingPlan(in, "no node", nodeRetry).RequeueAfter; got != 5*time.Second {
+		t.Errorf("with one it comes back after %v, want 5s", got)
+	}
+	want := planned{Ready: "False Waiting: no node", Authorized: saysGranted, Succeeded: "Unknown Pending: no node", After: 5 * time.Second}
+	if diff := cmp.Diff(want, briefly(*waitingPlan(in, "no node", nodeRetry))); diff != "" {
+		t.Errorf("waitingPlan() (-want +got):\n%s", diff)
+	}
+	want = planned{
+		Ready: "stalled False Rejected: bad", Authorized: saysGranted, Succeeded: "False Rejected: bad", Finished: at(0),
+	}
+	if diff := cmp.Diff(want, briefly(*rejectedPlan(in, "bad"))); diff != "" {
+		t.Errorf("rejectedPlan() (-want +got):\n%s", diff)
+	}
+}
+
+// drawRunInput makes any combination of what a plan is made from, the impossible ones included. Half of
+// them are a run that is to be launched with few changes, else hardly any were.
+func drawRunInput(t *rapid.T) runInput {
+	rare := 1
+	if rapid.Bool().Draw(t, "nearly to be launched") {
+		rare = 15
+	}
+	odd := func(name string) bool { return rapid.IntRange(0, rare).Draw(t, name) == rare }
+	pick := func(name string, usual verdict) verdict {
+		if odd(name + " differs") {
+			return rapid.SampledFrom([]verdict{{}, granted, notGranted, notSynced}).Draw(t, name)
+		}
+		return usual
+	}
+	in := runInput{Run: plannedRun(), Job: plannedJob(), Verdict: pick("verdict", granted), Now: policyNoon}
+	if odd("state") {
+		state := rapid.SampledFrom([]string{
+			v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateSuccess, v1alpha1.StateFailed, v1alpha1.StateRevoked,
+		}).Draw(t, "state")
+		inState(rapid.SampledFrom([]metav1.ConditionStatus{"Unknown", "True", "False"}).Draw(t, "succeeded"), state)(in.Run)
+	}
+	if odd("saw a child") {
+		sawChild(in.Run)
+	}
+	if odd("is an earlier Job's") {
+		ofEarlierJob(in.Run)
+	}
+	if odd("has no owner") {
+		unowned(in.Run)
+	}
+	if odd("has a deadline") {
+		withDeadline(rapid.Int64Range(1, 120).Draw(t, "deadline"))(in.Run)
+	}
+	if odd("is invalid") {
+		in.Invalid = "bad"
+	}
+	in.Job.Spec.Suspend = odd("is suspended")
+	in.Job.Spec.OnRevoke = rapid.SampledFrom([]v1alpha1.RevokePolicy{"", "Finish", "Suspend", "Delete"}).Draw(t, "onRevoke")
+	if odd("has no Job") {
+		in.Job = nil
+	}
+	if odd("has a child") {
+		in.Child = drawChild(t)
+	}
+	if !odd("was not confirmed") {
+		in.Live = &liveFacts{
+			Verdict: pick("live verdict", granted), RunChanged: odd("the run changed"), ChildExists: odd("there is a child, live"),
+		}
+	}
+	return in
+}
+
+func drawChild(t *rapid.T) *batchv1.Job {
+	child := plannedChild()
+	for _, edit := range []struct {
+		name string
+		make func(*batchv1.Job)
+	}{
+		{"suspended", suspendedChild},
+		{"revoked", revokedChild},
+		{"active", active},
+		{"deleting", func(c *batchv1.Job) { c.DeletionTimestamp = at(0) }},
+		{"complete", ended(batchv1.JobComplete, "", "")},
+		{"failed", ended(batchv1.JobFailed, "", "")},
+	} {
+		if rapid.Bool().Draw(t, "the child is "+edit.name) {
+			edit.make(child)
+		}
+	}
+	return child
+}
+
+func TestPlanRun_neverLaunchesWhatItMustNot(t *testing.T) {
+	t.Parallel()
+	launches := 0
+	rapid.Check(t, func(t *rapid.T) {
+		in := drawRunInput(t)
+		plan := planRun(in)
+		finished := isFinished(in.Run)
+		if plan.Act == actLaunch {
+			launches++
+			switch {
+			case finished, in.Child != nil, in.Run.Status.Child != nil:
+				t.Fatal("it launches a run that was launched or has ended")
+			case in.Live == nil || !in.Live.Verdict.Allowed || in.Live.RunChanged:
+				t.Fatal("it launches without the API server's word")
+			case !in.Verdict.Allowed || in.Job == nil || in.Job.Spec.Suspend || in.Invalid != "" || ownerOf(in.Run) != in.Job.UID:
+				t.Fatal("it launches a Job that can't be launched")
+			}
+			if left, limited := startingTimeLeft(in); limited && left <= 0 {
+				t.Fatal("it launches after the deadline")
+			}
+		}
+		if finished {
+			deletes := in.Child != nil && runState(in.Run) == v1alpha1.StateRevoked
+			if plan.Act != actNothing && (plan.Act != actDelete || !deletes) {
+				t.Fatalf("an ended run is to %v", plan.Act)
+			}
+			plan.Act = actNothing
+			if diff := cmp.Diff(planned{}, briefly(plan)); diff != "" {
+				t.Fatalf("an ended run changes:\n%s", diff)
+			}
+		}
+		if plan.Act == actConfirm && in.Live != nil {
+			t.Fatal("it asks the API server twice")
+		}
+		if (plan.Act == actSuspend || plan.Act == actDelete) && !finished && (in.Verdict.Allowed || in.Verdict.Reason == v1alpha1.ReasonPolicyNotSynced) {
+			t.Fatalf("it is to %v although nothing is revoked", plan.Act)
+		}
+		if plan.Act == actResume && (in.Live == nil || !in.Live.Verdict.Allowed || !in.Verdict.Allowed) {
+			t.Fatal("it resumes without permission")
+		}
+		if (plan.Act == actSuspend || plan.Act == actResume || plan.Act == actDelete) && in.Child == nil {
+			t.Fatalf("it is to %v a child that does not exist", plan.Act)
+		}
+		ends := plan.Succeeded.Status == metav1.ConditionTrue || plan.Succeeded.Status == metav1.ConditionFalse
+		if ends != (plan.FinishedAt != nil) {
+			t.Fatalf("it ends: %v; finished at: %v", ends, plan.FinishedAt)
+		}
+	})
+	if launches == 0 {
+		t.Error("no input was to be launched: this test shows nothing")
+	}
+}
