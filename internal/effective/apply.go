@@ -66,7 +66,9 @@ func (s *Snapshot) setACL(a ACL) {
 	s.putACL(&next)
 }
 
-func newACL(name string) *acl { return &acl{key: &aclKey{name: name, hash: hashName(name)}} }
+func newACL(name string) *acl {
+	return &acl{name: name, key: &aclKey{name: name, hash: hashName(name)}}
+}
 
 // putACL stores an ACL, or forgets it if it neither exists nor is named by a grant.
 func (s *Snapshot) putACL(a *acl) {

@@ -43,6 +43,7 @@ func (a *aclKey) before(b *aclKey) bool { return a.name < b.name }
 // acl is an ACL, or the place of a missing one that grants name.
 type acl struct {
 	key      *aclKey
+	name     string              // as in key
 	resource permission.Resource // zero if the ACL does not exist
 	// spot is where the subjects keep the grants of this ACL. It outlives the ACL, so that deleting
 	// one and creating it again costs nothing per grant.

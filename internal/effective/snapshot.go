@@ -135,7 +135,7 @@ func (s *Snapshot) subjectWith(who Subject, hash uint64) *subject {
 func (s *Snapshot) acl(key *aclKey) *acl {
 	cells, i := s.acls.lookup(key.hash)
 	for ; len(cells) > 0 && cells[i].ref != nil; i = nextCell(i, len(cells)) {
-		if cells[i].key == key.hash && (cells[i].ref.key == key || cells[i].ref.key.name == key.name) {
+		if cells[i].key == key.hash && (cells[i].ref.key == key || cells[i].ref.name == key.name) {
 			return cells[i].ref
 		}
 	}
