@@ -7,7 +7,7 @@ SHELL = /usr/bin/env bash -o pipefail
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-IMAGE ?= ghcr.io/grantry/grantry:dev
+IMAGE ?= grantry/grantry:dev
 FUZZTIME ?= 1000x
 PLATFORM ?= linux/amd64
 
