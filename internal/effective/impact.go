@@ -42,24 +42,17 @@ func ImpactOf(before, after *Snapshot, at time.Time, questions ...Query) Impact 
 // touchedGrants lists the names of the grants that may mean something else in the other snapshot.
 func touchedGrants(before, after *Snapshot) []string {
 	var names []string
-	ofACL := func(s *Snapshot, key *aclKey) {
-		if a := s.acl(key); a != nil {
+	diff(before.grants, after.grants, func(it item[*grant]) { names = append(names, it.ref.name) })
+	// A grant that is the same in both belongs to the same ACL and subjects in both: after will do.
+	diff(before.resources, after.resources, func(it item[*aclKey]) {
+		if a := after.acl(it.ref); a != nil {
 			names = append(names, sortedNames(a.holders.all)...)
 		}
-	}
-	ofSubject := func(s *Snapshot, key *subjectKey) {
-		if who := s.subjectWith(key.Subject, key.hash); who != nil {
-			names = append(names, sortedNames(who.grants.all)...)
-		}
-	}
-	diff(before.grants, after.grants, func(it item[*grant]) { names = append(names, it.ref.name) })
-	diff(before.resources, after.resources, func(it item[*aclKey]) {
-		ofACL(before, it.ref)
-		ofACL(after, it.ref)
 	})
 	diff(before.groups, after.groups, func(it item[*group]) {
-		ofSubject(before, it.ref.key)
-		ofSubject(after, it.ref.key)
+		if who := after.subjectWith(it.ref.key.Subject, it.ref.key.hash); who != nil {
+			names = append(names, sortedNames(who.grants.all)...)
+		}
 	})
 	slices.Sort(names)
 	return slices.Compact(names)
