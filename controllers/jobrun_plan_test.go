@@ -203,7 +203,9 @@ func TestPlanRun(t *testing.T) {
 	t.Parallel()
 	runEdits := func(edits ...func(*v1alpha1.JobRun)) []func(*v1alpha1.JobRun) { return edits }
 	jobEdits := func(edits ...func(*v1alpha1.Job)) []func(*v1alpha1.Job) { return edits }
-	childEdits := func(edits ...func(*batchv1.Job)) []func(*batchv1.Job) { return append([]func(*batchv1.Job){}, edits...) }
+	childEdits := func(edits ...func(*batchv1.Job)) []func(*batchv1.Job) {
+		return append([]func(*batchv1.Job){}, edits...)
+	}
 	launched := func(succeeded string) planned {
 		return planned{Ready: saysLaunched, Authorized: saysGranted, Succeeded: succeeded}
 	}

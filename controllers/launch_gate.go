@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -171,34 +172,44 @@ func (g *LaunchGate) Confirm(ctx context.Context, v verdict) (verdict, error) {
 	return confirmed, nil
 }
 
-// liveInput reads what decided. What does not exist any more, or can't be used, is left out: the
-// questions are then answered no.
+// liveInput reads what decided, each object once: one Grant may have decided both questions. What does
+// not exist any more, or can't be used, is left out: the questions are then answered no.
 func (g *LaunchGate) liveInput(ctx context.Context, v verdict) (effective.Input, error) {
 	var in effective.Input
+	grants, acls, groups := sets.New[string](), sets.New[string](), sets.New[string]()
 	for _, d := range v.deciders {
-		grant, err := readLive(ctx, g.fresh, d.answer.Grant, &v1alpha1.Grant{})
-		if err != nil {
-			return in, fmt.Errorf("read Grant %s: %w", d.answer.Grant, err)
+		grants.Insert(d.answer.Grant)
+		acls.Insert(d.answer.ACL)
+		if d.answer.Membership != "" {
+			groups.Insert(d.answer.Membership)
 		}
-		acl, err := readLive(ctx, g.fresh, d.answer.ACL, &v1alpha1.ACL{})
+	}
+	for _, name := range sets.List(grants) {
+		grant, err := readLive(ctx, g.fresh, name, &v1alpha1.Grant{})
 		if err != nil {
-			return in, fmt.Errorf("read ACL %s: %w", d.answer.ACL, err)
+			return in, fmt.Errorf("read Grant %s: %w", name, err)
 		}
 		if grant != nil {
 			usable, _ := policystore.GrantOf(grant)
 			in.Grants = append(in.Grants, usable)
 		}
-		if acl != nil {
-			if usable, err := policystore.ACLOf(acl); err == nil {
-				in.ACLs = append(in.ACLs, usable)
-			}
+	}
+	for _, name := range sets.List(acls) {
+		acl, err := readLive(ctx, g.fresh, name, &v1alpha1.ACL{})
+		if err != nil {
+			return in, fmt.Errorf("read ACL %s: %w", name, err)
 		}
-		if d.answer.Membership == "" {
+		if acl == nil {
 			continue
 		}
-		group, err := readLive(ctx, g.fresh, d.answer.Membership, &v1alpha1.Group{})
+		if usable, err := policystore.ACLOf(acl); err == nil {
+			in.ACLs = append(in.ACLs, usable)
+		}
+	}
+	for _, name := range sets.List(groups) {
+		group, err := readLive(ctx, g.fresh, name, &v1alpha1.Group{})
 		if err != nil {
-			return in, fmt.Errorf("read Group %s: %w", d.answer.Membership, err)
+			return in, fmt.Errorf("read Group %s: %w", name, err)
 		}
 		if group != nil {
 			usable, _ := policystore.GroupOf(group)
