@@ -138,7 +138,7 @@ func setJobStatus(job *v1alpha1.Job, in jobInput, plan jobPlan) {
 			runs = append(slices.Clone(runs), *plan.Create)
 		}
 	}
-	summarizeRuns(status, runs)
+	summarizeRuns(status, runs, in)
 }
 
 // jobReady says whether the definition is accepted. The first rule that applies is reported.
@@ -161,7 +161,7 @@ func jobReady(in jobInput) report {
 }
 
 // summarizeRuns counts and dates the runs. The times of the last success and failure outlive their runs.
-func summarizeRuns(status *v1alpha1.JobStatus, runs []v1alpha1.JobRun) {
+func summarizeRuns(status *v1alpha1.JobStatus, runs []v1alpha1.JobRun, in jobInput) {
 	status.ActiveRuns = 0
 	var last *v1alpha1.JobRun
 	for i := range runs {
@@ -179,8 +179,20 @@ func summarizeRuns(status *v1alpha1.JobStatus, runs []v1alpha1.JobRun) {
 		}
 	}
 	if last != nil {
-		status.LastRun = &v1alpha1.RunSummary{Name: last.Name, State: runState(last)}
+		status.LastRun = &v1alpha1.RunSummary{Name: last.Name, State: summaryState(last, in)}
 	}
+}
+
+// summaryState is the state of a run as its Job tells it. A run that is being launched counts as Active,
+// from the moment in which nothing holds it back: the Job's status is then written once for a launch, and
+// not once for each step of it. The run itself tells every step.
+func summaryState(run *v1alpha1.JobRun, in jobInput) string {
+	state := runState(run)
+	launching := succeeded(run) == nil && in.Verdict.Allowed && !in.Job.Spec.Suspend && len(in.Invalid) == 0
+	if launching || state == v1alpha1.StateStarting {
+		return v1alpha1.StateActive
+	}
+	return state
 }
 
 // newer compares two runs by creation, then by name.

@@ -139,7 +139,7 @@ func planLaunched(in runInput) runPlan {
 
 // settleTime is how long a new child is given to start before "Starting" is written down: a write that
 // the next one, milliseconds later, would make pointless.
-const settleTime = 2 * time.Second
+const settleTime = 5 * time.Second
 
 // settled leaves the status of a run alone whose child was only just created.
 func settled(plan runPlan, in runInput) runPlan {

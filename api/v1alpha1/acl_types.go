@@ -26,7 +26,7 @@ type ACL struct {
 
 	// status is what Grantry found. Only Grantry writes it.
 	// +optional
-	// +kubebuilder:default={"observedGeneration":-1}
+	// +kubebuilder:default={"observedGeneration":-1,"grants":0,"subjects":0}
 	Status ACLStatus `json:"status,omitempty"`
 }
 
@@ -92,11 +92,11 @@ type ACLStatus struct {
 
 	// grants is how many Grants name this ACL, in force or not.
 	// +optional
-	Grants int32 `json:"grants,omitempty"`
+	Grants int32 `json:"grants"`
 
 	// subjects is how many different subjects those Grants name.
 	// +optional
-	Subjects int32 `json:"subjects,omitempty"`
+	Subjects int32 `json:"subjects"`
 }
 
 // Reasons of an ACL's conditions.

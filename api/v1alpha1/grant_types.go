@@ -11,7 +11,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:resource:scope=Cluster,categories=grantry
 // +kubebuilder:printcolumn:name="ACL",type=string,JSONPath=`.spec.acl`,description="The ACL whose resource is granted"
 // +kubebuilder:printcolumn:name="Subjects",type=string,JSONPath=`.spec.subjects[*].name`,description="Who receives the actions"
-// +kubebuilder:printcolumn:name="Actions",type=string,JSONPath=`.spec.actions`,description="What they may do"
+// +kubebuilder:printcolumn:name="Actions",type=string,JSONPath=`.spec.actions[*]`,description="What they may do"
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.spec.expiresAt`,description="When it ends; empty is never"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the Grant is in force"
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why, or why not"

@@ -24,7 +24,7 @@ type Group struct {
 
 	// status is what Grantry found. Only Grantry writes it.
 	// +optional
-	// +kubebuilder:default={"observedGeneration":-1}
+	// +kubebuilder:default={"observedGeneration":-1,"members":0}
 	Status GroupStatus `json:"status,omitempty"`
 }
 
@@ -54,7 +54,7 @@ type GroupStatus struct {
 
 	// members is how many different members the Group adds.
 	// +optional
-	Members int32 `json:"members,omitempty"`
+	Members int32 `json:"members"`
 }
 
 // GroupList is a list of Groups.

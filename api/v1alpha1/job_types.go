@@ -34,7 +34,7 @@ type Job struct {
 
 	// status is what Grantry found. Only Grantry writes it.
 	// +optional
-	// +kubebuilder:default={"observedGeneration":-1}
+	// +kubebuilder:default={"observedGeneration":-1,"activeRuns":0}
 	Status JobStatus `json:"status,omitempty"`
 }
 
@@ -206,7 +206,7 @@ type JobStatus struct {
 
 	// activeRuns is how many runs are not finished, waiting ones included.
 	// +optional
-	ActiveRuns int32 `json:"activeRuns,omitempty"`
+	ActiveRuns int32 `json:"activeRuns"`
 
 	// lastRun is the run that was created last.
 	// +optional
@@ -228,7 +228,7 @@ type RunSummary struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// state is the reason of the run's Succeeded condition.
+	// state is the reason of the run's Succeeded condition, with Active for a run that is being launched.
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	State string `json:"state"`

@@ -50,7 +50,7 @@ func TestKilledOperator(t *testing.T) {
 		job(ns, "team-b.ondemand", "bob", v1alpha1.StartOnDemand),
 		job(ns, "team-c.ondemand", "carol", v1alpha1.StartOnDemand),
 	)
-	children := keepLedger(t, c, ns)
+	children := keepLedger(t, cluster, ns)
 	rounds := kills(t)
 	for round := range rounds {
 		if err := c.Delete(t.Context(), grant("carol", "", "")); err != nil {

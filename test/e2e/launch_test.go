@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -13,8 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
@@ -32,7 +29,7 @@ func TestLaunchRate(t *testing.T) {
 	cluster, c, binary := start(t, "--kwok-nodes=10")
 	create(t, c, namespace("direct"), namespace("granted"), jobACL("granted", "granted", ""), grant("alice", "granted", "alice"))
 
-	direct := timeUntilPodsExist(t, c, "direct", func(i int) client.Object { return directChild(t, i) })
+	direct := timeUntilPodsExist(t, cluster, c, "direct", func(i int) client.Object { return directChild(t, i) })
 	if err := c.DeleteAllOf(t.Context(), &batchv1.Job{}, client.InNamespace("direct"), client.PropagationPolicy(metav1.DeletePropagationForeground)); err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +37,7 @@ func TestLaunchRate(t *testing.T) {
 
 	operator := run(t, cluster, binary)
 	before := calls(t, operator)
-	granted := timeUntilPodsExist(t, c, "granted", func(i int) client.Object {
+	granted := timeUntilPodsExist(t, cluster, c, "granted", func(i int) client.Object {
 		return job("granted", fmt.Sprintf("team-%d.batch.job%d", i%50, i), "alice", v1alpha1.StartOnCreate)
 	})
 	atPods := calls(t, operator) - before
@@ -70,44 +67,22 @@ func TestLaunchRate(t *testing.T) {
 
 // timeUntilPodsExist creates objects as fast as it can, and returns how long it took until as many pods
 // existed.
-func timeUntilPodsExist(t *testing.T, c client.WithWatch, ns string, object func(i int) client.Object) time.Duration {
+func timeUntilPodsExist(t *testing.T, cluster *harness.Cluster, c client.Client, ns string, object func(i int) client.Object) time.Duration {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	pods := &metav1.PartialObjectMetadataList{}
-	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
-	events, err := c.Watch(ctx, pods, client.InNamespace(ns))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer events.Stop()
-	var seen atomic.Int64
+	var exist atomic.Int64
 	done := make(chan time.Time, 1)
-	go func() {
-		uids := map[types.UID]bool{}
-		for event := range events.ResultChan() {
-			if event.Type != watch.Added {
-				continue
-			}
-			pod, err := meta.Accessor(event.Object)
-			if err != nil {
-				continue
-			}
-			uids[pod.GetUID()] = true
-			seen.Store(int64(len(uids)))
-			if len(uids) == launches {
-				done <- time.Now()
-				return
-			}
+	follow(t, cluster, corev1.SchemeGroupVersion.WithKind("Pod"), ns, func(metav1.Object) {
+		if exist.Add(1) == launches {
+			done <- time.Now()
 		}
-	}()
+	})
 	begun := time.Now()
 	createAll(t, c, launches, object)
 	select {
 	case end := <-done:
 		return end.Sub(begun)
-	case <-ctx.Done():
-		t.Fatalf("%s: %d of %d pods exist", ns, seen.Load(), launches)
+	case <-time.After(10 * time.Minute):
+		t.Fatalf("%s: %d of %d pods exist", ns, exist.Load(), launches)
 		return 0
 	}
 }

@@ -14,11 +14,14 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
@@ -29,7 +32,7 @@ import (
 const writers = 32
 
 // start brings up a cluster for a test, with a client that has no limits.
-func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.WithWatch, string) {
+func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.Client, string) {
 	t.Helper()
 	cluster, err := harness.Up(t.Context(), harness.Options{
 		Name: fmt.Sprintf("e2e-%d", os.Getpid()), Nodes: "kwok", UpArgs: upArgs, Log: os.Stderr,
@@ -56,7 +59,7 @@ func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.WithWatch, 
 			t.Fatal(err)
 		}
 	}
-	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,26 +161,50 @@ type ledger struct {
 	children map[types.UID]map[types.UID]string
 }
 
-// keepLedger watches until the test ends.
-func keepLedger(t *testing.T, c client.WithWatch, ns string) *ledger {
+// keepLedger follows the namespace until the test ends.
+func keepLedger(t *testing.T, cluster *harness.Cluster, ns string) *ledger {
 	t.Helper()
 	l := &ledger{children: map[types.UID]map[types.UID]string{}}
-	events, err := c.Watch(t.Context(), &batchv1.JobList{}, client.InNamespace(ns))
+	follow(t, cluster, batchv1.SchemeGroupVersion.WithKind("Job"), ns, l.record)
+	return l
+}
+
+// follow calls added for every object of a kind that a namespace holds or gets, until the test ends.
+func follow(t *testing.T, cluster *harness.Cluster, kind schema.GroupVersionKind, ns string, added func(metav1.Object)) {
+	t.Helper()
+	config, err := cluster.Config("admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := cache.New(config, cache.Options{DefaultNamespaces: map[string]cache.Config{ns: {}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := &metav1.PartialObjectMetadata{}
+	example.SetGroupVersionKind(kind)
+	informer, err := objects.GetInformer(t.Context(), example, cache.BlockUntilSynced(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: func(object any) {
+		if accessor, err := meta.Accessor(object); err == nil {
+			added(accessor)
+		}
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	go func() {
-		for event := range events.ResultChan() {
-			if child, ok := event.Object.(*batchv1.Job); ok && event.Type == watch.Added {
-				l.record(child)
-			}
+		if err := objects.Start(t.Context()); err != nil {
+			t.Errorf("follow %s: %v", kind.Kind, err)
 		}
 	}()
-	t.Cleanup(events.Stop)
-	return l
+	if !objects.WaitForCacheSync(t.Context()) {
+		t.Fatalf("the cache of %s did not sync", kind.Kind)
+	}
 }
 
-func (l *ledger) record(child *batchv1.Job) {
+func (l *ledger) record(child metav1.Object) {
 	owner := metav1.GetControllerOf(child)
 	if owner == nil {
 		return
@@ -187,7 +214,7 @@ func (l *ledger) record(child *batchv1.Job) {
 	if l.children[owner.UID] == nil {
 		l.children[owner.UID] = map[types.UID]string{}
 	}
-	l.children[owner.UID][child.UID] = child.Name
+	l.children[owner.UID][child.GetUID()] = child.GetName()
 }
 
 // of is how many children a run has had.
