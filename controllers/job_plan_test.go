@@ -218,14 +218,14 @@ func TestSetJobStatus(t *testing.T) {
 		"a new Job counts the run that is being created": {
 			want: v1alpha1.JobStatus{
 				CreationRun: batchjob.CreationRunName(plannedJob()), ActiveRuns: 1,
-				LastRun: &v1alpha1.RunSummary{Name: batchjob.CreationRunName(plannedJob()), State: v1alpha1.StatePending},
+				LastRun: &v1alpha1.RunSummary{Name: batchjob.CreationRunName(plannedJob()), State: v1alpha1.StateActive},
 			},
 		},
 		"the run that is being created is in the cache already": {
 			runs: []v1alpha1.JobRun{waitingRun(batchjob.CreationRunName(plannedJob()), 0)},
 			want: v1alpha1.JobStatus{
 				CreationRun: batchjob.CreationRunName(plannedJob()), ActiveRuns: 1,
-				LastRun: &v1alpha1.RunSummary{Name: batchjob.CreationRunName(plannedJob()), State: v1alpha1.StatePending},
+				LastRun: &v1alpha1.RunSummary{Name: batchjob.CreationRunName(plannedJob()), State: v1alpha1.StateActive},
 			},
 		},
 		"no runs": {job: []func(*v1alpha1.Job){startPolicy(v1alpha1.StartOnDemand)}},
@@ -238,7 +238,7 @@ func TestSetJobStatus(t *testing.T) {
 				waitingRun("w", time.Minute), waitingRun("v", time.Minute),
 			},
 			want: v1alpha1.JobStatus{
-				ActiveRuns: 2, LastRun: &v1alpha1.RunSummary{Name: "w", State: v1alpha1.StatePending},
+				ActiveRuns: 2, LastRun: &v1alpha1.RunSummary{Name: "w", State: v1alpha1.StateActive},
 				LastSuccessAt: at(-time.Hour), LastFailureAt: at(-4 * time.Hour),
 			},
 		},
@@ -275,6 +275,34 @@ func TestSetJobStatus(t *testing.T) {
 				if diff := cmp.Diff(job, again); diff != "" {
 					t.Errorf("nothing happened, and it changed (-before +after):\n%s", diff)
 				}
+			}
+		})
+	}
+}
+
+func TestSummaryState(t *testing.T) {
+	t.Parallel()
+	fresh := plannedRun()
+	in := func(state string) *v1alpha1.JobRun { return plannedRun(inState(metav1.ConditionUnknown, state)) }
+	ok := jobInput{Job: plannedJob(), Verdict: granted}
+	cases := map[string]struct {
+		run  *v1alpha1.JobRun
+		in   jobInput
+		want string
+	}{
+		"being launched":                  {run: fresh, in: ok, want: v1alpha1.StateActive},
+		"starting":                        {run: in(v1alpha1.StateStarting), in: ok, want: v1alpha1.StateActive},
+		"it waits for something else":     {run: in(v1alpha1.StatePending), in: ok, want: v1alpha1.StatePending},
+		"suspended":                       {run: in(v1alpha1.StateSuspended), in: ok, want: v1alpha1.StateSuspended},
+		"not looked at, no grant":         {run: fresh, in: jobInput{Job: plannedJob(), Verdict: notGranted}, want: v1alpha1.StatePending},
+		"not looked at, the Job is held":  {run: fresh, in: jobInput{Job: plannedJob(func(j *v1alpha1.Job) { j.Spec.Suspend = true }), Verdict: granted}, want: v1alpha1.StatePending},
+		"not looked at, the Job is wrong": {run: fresh, in: jobInput{Job: plannedJob(), Verdict: granted, Invalid: field.ErrorList{field.Required(field.NewPath("spec"), "")}}, want: v1alpha1.StatePending},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := summaryState(tc.run, tc.in); got != tc.want {
+				t.Errorf("summaryState() = %s, want %s", got, tc.want)
 			}
 		})
 	}

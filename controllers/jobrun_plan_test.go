@@ -300,7 +300,7 @@ func TestPlanRun(t *testing.T) {
 		},
 		"starting: the status waits as long as the start may need": {
 			child:   childEdits(func(c *batchv1.Job) { c.CreationTimestamp = *at(-500 * time.Millisecond) }),
-			verdict: granted, want: planned{After: 1500 * time.Millisecond},
+			verdict: granted, want: planned{After: settleTime - 500*time.Millisecond},
 		},
 		"active within the settle time is told at once": {
 			child:   childEdits(active, func(c *batchv1.Job) { c.CreationTimestamp = *at(0) }),

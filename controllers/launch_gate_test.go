@@ -436,12 +436,12 @@ func TestLaunchGate_confirmStrictAsksForTheTaskToo(t *testing.T) {
 func TestLaunchGate_whatCanNotBeReadAllowsNothing(t *testing.T) {
 	t.Parallel()
 	refused := errors.New("etcd is away")
-	group := makeGrant("team", "dev", "", v1alpha1.ActionRun)
-	group.Spec.Subjects = []v1alpha1.Subject{{Kind: v1alpha1.GroupSubject, Name: "devs"}}
-	policy := []client.Object{jobsACL("dev", "dev"), group, makeGroup("devs", "alice")}
 	for _, kind := range []string{"ACL", "Grant", "Group"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
+			grant := makeGrant("team", "dev", "", v1alpha1.ActionRun)
+			grant.Spec.Subjects = []v1alpha1.Subject{{Kind: v1alpha1.GroupSubject, Name: "devs"}}
+			policy := []client.Object{jobsACL("dev", "dev"), grant, makeGroup("devs", "alice")}
 			live := fakePolicyClient(interceptor.Funcs{
 				Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 					if kindOf(obj) == kind {
