@@ -162,7 +162,7 @@ const (
 	StateStarting = "Starting"
 	// StateActive: at work.
 	StateActive = "Active"
-	// StateSuspended: suspended, because the owner's permission went.
+	// StateSuspended: the child is suspended, because the owner's permission went or by somebody else.
 	StateSuspended = "Suspended"
 	// StateSuccess: ended well.
 	StateSuccess = "Success"
@@ -172,7 +172,7 @@ const (
 	StateStartingDeadlineExceeded = "StartingDeadlineExceeded"
 	// StateRevoked: ended by Grantry, because the owner's permission went and onRevoke is Delete.
 	StateRevoked = "Revoked"
-	// StateRejected: never launched, because it can't be: the Job does not exist, or the API server refused the child.
+	// StateRejected: never launched, because it can't be: the Job is invalid, or the API server refused the child.
 	StateRejected = "Rejected"
 )
 
