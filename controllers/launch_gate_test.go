@@ -312,8 +312,10 @@ func TestLaunchGate_confirm(t *testing.T) {
 		want   string // message of the refusal
 	}{
 		"the Grant is deleted": {
-			change: func(a *v1alpha1.ACL, _ *v1alpha1.Grant, g *v1alpha1.Group) []client.Object { return []client.Object{a, g} },
-			want:   nothing,
+			change: func(a *v1alpha1.ACL, _ *v1alpha1.Grant, g *v1alpha1.Group) []client.Object {
+				return []client.Object{a, g}
+			},
+			want: nothing,
 		},
 		"the Grant is being deleted": {
 			change: func(a *v1alpha1.ACL, gr *v1alpha1.Grant, g *v1alpha1.Group) []client.Object {
@@ -323,8 +325,10 @@ func TestLaunchGate_confirm(t *testing.T) {
 			want: nothing,
 		},
 		"the ACL is deleted": {
-			change: func(_ *v1alpha1.ACL, gr *v1alpha1.Grant, g *v1alpha1.Group) []client.Object { return []client.Object{gr, g} },
-			want:   lost + "Grant team names ACL dev, which does not exist",
+			change: func(_ *v1alpha1.ACL, gr *v1alpha1.Grant, g *v1alpha1.Group) []client.Object {
+				return []client.Object{gr, g}
+			},
+			want: lost + "Grant team names ACL dev, which does not exist",
 		},
 		"the ACL is being deleted": {
 			change: func(a *v1alpha1.ACL, gr *v1alpha1.Grant, g *v1alpha1.Group) []client.Object {
@@ -348,8 +352,10 @@ func TestLaunchGate_confirm(t *testing.T) {
 			want: lost + "closest is Grant team (ACL dev) of group devs, which gives it on jobs dev.batchx in metronome",
 		},
 		"the Group is deleted": {
-			change: func(a *v1alpha1.ACL, gr *v1alpha1.Grant, _ *v1alpha1.Group) []client.Object { return []client.Object{a, gr} },
-			want:   nothing,
+			change: func(a *v1alpha1.ACL, gr *v1alpha1.Grant, _ *v1alpha1.Group) []client.Object {
+				return []client.Object{a, gr}
+			},
+			want: nothing,
 		},
 		"the owner is no member any more": {
 			change: func(a *v1alpha1.ACL, gr *v1alpha1.Grant, g *v1alpha1.Group) []client.Object {
