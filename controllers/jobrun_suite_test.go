@@ -46,14 +46,8 @@ func everything(mode SecurityMode) func(ctrl.Manager, *policystore.Store) error 
 // grant lets alice do something with the jobs under a path, and returns the Grant.
 func (s *story) grant(t *testing.T, path string, actions ...v1alpha1.Action) *v1alpha1.Grant {
 	t.Helper()
-	return s.grantIn(t, path, nil, nil, actions...)
-}
-
-func (s *story) grantIn(t *testing.T, path string, from, to *metav1.Time, actions ...v1alpha1.Action) *v1alpha1.Grant {
-	t.Helper()
-	s.acl(t, path)
-	grant := makeGrant(s.Name("alice-"+path), s.Name(path), "alice", actions...)
-	grant.Spec.NotBefore, grant.Spec.ExpiresAt = from, to
+	acl := s.acl(t, path)
+	grant := makeGrant(s.Name("alice-"+path), acl.Name, "alice", actions...)
 	s.create(t, grant)
 	return grant
 }
@@ -400,7 +394,7 @@ func storyGrantArrives(t *testing.T, s *story) {
 	job := s.job(t, "dev.job")
 	run := s.creationRun(t, job)
 	s.waits(t, run, "closest is Grant "+s.Name("alice-other"))
-	s.Expect(s.says(t, job, v1alpha1.ConditionAuthorized)()).To(HavePrefix("False NotGranted: "))
+	s.Eventually(s.says(t, job, v1alpha1.ConditionAuthorized)).Should(HavePrefix("False NotGranted: "), "the Job says so, too")
 	s.Eventually(func() []string { return s.events(t, run) }).Should(ContainElement(HavePrefix("Warning NotGranted: ")), "an event tells it")
 
 	grant := s.grant(t, "dev", v1alpha1.ActionRun)
@@ -432,26 +426,34 @@ func storyACLDeleted(t *testing.T, s *story) {
 	s.Expect(s.Delete(t.Context(), makeACL(grant.Spec.ACL, ""))).To(Succeed())
 	run := s.runNow(t, job.Name, "now")
 	s.waits(t, run, "names ACL "+grant.Spec.ACL+", which does not exist")
-	s.Expect(s.says(t, job, v1alpha1.ConditionAuthorized)()).To(HavePrefix("False NotGranted: "))
+	s.Eventually(s.says(t, job, v1alpha1.ConditionAuthorized)).Should(HavePrefix("False NotGranted: "), "the Job says so, too")
 	s.acl(t, "dev")
 	s.launched(t, run)
 }
 
 func storyWindowOpens(t *testing.T, s *story) {
-	opens := metav1.NewTime(time.Now().Add(2 * time.Second).Truncate(time.Second))
-	s.grantIn(t, "dev", &opens, nil, v1alpha1.ActionRun)
+	grant := s.grant(t, "dev", v1alpha1.ActionRun)
+	s.change(t, grant, func() { grant.Spec.NotBefore = new(metav1.NewTime(time.Now().Add(time.Hour))) })
 	run := s.creationRun(t, s.job(t, "dev.job"))
-	s.expectState(t, run, v1alpha1.StatePending, "its window opens at")
+	s.waits(t, run, "its window opens at")
+	var opens metav1.Time
+	s.change(t, grant, func() {
+		opens = metav1.NewTime(time.Now().Add(2 * time.Second).Truncate(time.Second))
+		grant.Spec.NotBefore = &opens
+	})
 	child := s.launched(t, run)
 	s.Expect(child.CreationTimestamp.Time).To(BeTemporally(">=", opens.Time), "not before the window opens")
 }
 
 func storyWindowCloses(t *testing.T, s *story) {
-	closes := metav1.NewTime(time.Now().Add(3 * time.Second).Truncate(time.Second))
-	s.grantIn(t, "dev", nil, &closes, v1alpha1.ActionRun)
+	grant := s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job", onRevoke(v1alpha1.RevokeSuspend))
 	run := s.creationRun(t, job)
 	s.play(t, run, begins)
+	s.expectState(t, run, v1alpha1.StateActive)
+	s.change(t, grant, func() {
+		grant.Spec.ExpiresAt = new(metav1.NewTime(time.Now().Add(2 * time.Second).Truncate(time.Second)))
+	})
 	s.expectState(t, run, v1alpha1.StateSuspended, "but expired at")
 	s.Eventually(func() bool { return isSuspended(s.child(t, run)) }).Should(BeTrue(), "the running work is suspended at the edge")
 
@@ -555,9 +557,7 @@ func storyRevokeSuspend(t *testing.T, s *story) {
 	s.change(t, child, func() { child.Spec.Suspend = new(false) })
 	s.Eventually(suspended).Should(BeTrue(), "the child is suspended again")
 
-	s.acl(t, "dev2")
-	back := makeGrant(s.Name("back"), s.Name("dev"), "alice", v1alpha1.ActionRun)
-	s.create(t, back)
+	s.grantBack(t)
 	s.Eventually(suspended).Should(BeFalse(), "the child is resumed")
 	s.Expect(s.child(t, run).Annotations).NotTo(HaveKey(v1alpha1.AnnotationSuspendedByRevocation))
 	s.expectState(t, run, v1alpha1.StateActive)
@@ -645,7 +645,7 @@ func storyHistory(t *testing.T, s *story) {
 	var kept *v1alpha1.JobRun
 	for i, end := range []func(*batchv1.JobStatus){succeeds, fails, succeeds} {
 		kept = s.runNow(t, job.Name, fmt.Sprintf("run%d", i))
-		later := metav1.NewTime(time.Now().Add(time.Duration(i) * time.Minute)) // runs end in different seconds
+		later := metav1.NewTime(time.Now().Add(time.Duration(i+1) * time.Minute)) // runs end in different seconds
 		s.play(t, kept, begins, end, func(status *batchv1.JobStatus) {
 			if status.CompletionTime != nil {
 				status.CompletionTime = &later
@@ -716,6 +716,13 @@ func storyTemplateRefused(t *testing.T, s *story) {
 	s.nothingIsLaunched(t)
 }
 
+// sleeping is a batch/v1 Job that has nothing to do with Grantry.
+func sleeping() batchv1.JobSpec {
+	return batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: "main", Image: "busybox"}}, RestartPolicy: corev1.RestartPolicyNever,
+	}}}
+}
+
 func storyForeignChild(t *testing.T, s *story) {
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	held := func(j *v1alpha1.Job) { j.Spec.Suspend = true }
@@ -727,9 +734,7 @@ func storyForeignChild(t *testing.T, s *story) {
 		run := s.creationRun(t, job)
 		foreign := &batchv1.Job{
 			ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: batchjob.ChildName(run), Labels: labels},
-			Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-				Containers: []corev1.Container{{Name: "main", Image: "busybox"}}, RestartPolicy: corev1.RestartPolicyNever,
-			}}},
+			Spec:       sleeping(),
 		}
 		s.Expect(s.Create(t.Context(), foreign)).To(Succeed())
 		s.change(t, job, func() { job.Spec.Suspend = false })
@@ -748,6 +753,9 @@ func storyQuota(t *testing.T, s *story) {
 	quota.Status.Hard = quota.Spec.Hard // play the quota controller
 	quota.Status.Used = corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}
 	s.Expect(s.Status().Update(t.Context(), quota)).To(Succeed())
+	any := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "any"}, Spec: sleeping()}
+	s.Eventually(func() error { return s.Create(t.Context(), any.DeepCopy(), client.DryRunAll) }).
+		Should(MatchError(ContainSubstring("exceeded quota")), "the quota is in force")
 
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job")
@@ -806,7 +814,7 @@ func TestRuns_aStaleCacheLaunchesNothing(t *testing.T) {
 	second := s.runNow(t, job.Name, "second")
 	s.expectState(t, second, v1alpha1.StatePending, "Grant "+grant.Name+" no longer allows it (read just now, ahead of the cache)")
 	s.Expect(s.says(t, second, v1alpha1.ConditionAuthorized)()).To(HavePrefix("False NotGranted: "))
-	s.Consistently(func() int { return len(s.children(t)) }).WithTimeout(3*staleCacheRetry).Should(Equal(1), "it is looked at again, and not launched")
+	s.Consistently(func() int { return len(s.children(t)) }).WithTimeout(2*staleCacheRetry).Should(Equal(1), "it is looked at again, and not launched")
 
 	// The cache catches up: now the running work is suspended, too.
 	held.forget(t, grant)

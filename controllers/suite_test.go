@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -34,6 +35,10 @@ const (
 var apiServer *grantrytesting.APIServer
 
 func TestMain(m *testing.M) {
+	// Tests on the API server mostly wait. The command line still wins.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	os.Exit(grantrytesting.Main(m, &apiServer))
 }
 
