@@ -1,0 +1,5 @@
+//go:build race
+
+package effective
+
+const raceEnabled = true
