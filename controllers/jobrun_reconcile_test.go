@@ -1,0 +1,642 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/batchjob"
+	"github.com/grantry/grantry/internal/index"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
+)
+
+var errAPI = errors.New("the API server is on fire")
+
+// stage is a JobRunReconciler over a fake API server, at noon. What the reconciler reads from its cache
+// and writes goes through cached, what it reads live through live: a test breaks the one or the other.
+type stage struct {
+	*JobRunReconciler
+	server client.WithWatch
+	events chan string
+}
+
+// setStage makes one in which alice's Grant and ACL, and objs, exist.
+func setStage(t *testing.T, cached, live interceptor.Funcs, objs ...client.Object) *stage {
+	t.Helper()
+	policy := []client.Object{jobsACL("dev", "dev"), makeGrant("alice-dev", "dev", "alice", v1alpha1.ActionRun)}
+	b := fake.NewClientBuilder().WithScheme(grantrytesting.Scheme).WithObjects(append(objs, policy...)...).
+		WithStatusSubresource(&v1alpha1.Job{}, &v1alpha1.JobRun{}, &batchv1.Job{})
+	for _, f := range index.Fields() {
+		b = b.WithIndex(f.Object, f.Name, f.Values)
+	}
+	server := b.Build()
+	liveReader := interceptor.NewClient(server, live)
+	clk := clocktesting.NewFakePassiveClock(policyNoon)
+	gate, _ := gateOn(t, ModePermissive, liveReader, jobsACL("dev", "dev"), makeGrant("alice-dev", "dev", "alice", v1alpha1.ActionRun))
+	recorder := events.NewFakeRecorder(100)
+	return &stage{
+		JobRunReconciler: &JobRunReconciler{
+			Client: interceptor.NewClient(server, cached), Live: liveReader, Gate: gate, Clock: clk,
+			Recorder: recorder, Options: batchjob.Options{DefaultImage: "busybox"},
+		},
+		server: server, events: recorder.Events,
+	}
+}
+
+var runKey = types.NamespacedName{Namespace: "metronome", Name: "run1"}
+
+func (s *stage) reconcile(t *testing.T) (ctrl.Result, error) {
+	t.Helper()
+	return s.Reconcile(t.Context(), ctrl.Request{NamespacedName: runKey})
+}
+
+func (s *stage) run(t *testing.T) *v1alpha1.JobRun {
+	t.Helper()
+	run := &v1alpha1.JobRun{}
+	if err := s.server.Get(t.Context(), runKey, run); err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+func (s *stage) children(t *testing.T) []batchv1.Job {
+	t.Helper()
+	list := &batchv1.JobList{}
+	if err := s.server.List(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// launchedChild is the child as the operator makes it, half a minute before noon.
+func launchedChild(run *v1alpha1.JobRun, edits ...func(*batchv1.Job)) *batchv1.Job {
+	return plannedChild(append(edits, func(c *batchv1.Job) {
+		c.Name = batchjob.ChildName(run)
+		c.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(run, v1alpha1.GroupVersion.WithKind("JobRun"))}
+	})...)
+}
+
+type getFunc = func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error
+
+// failGet breaks the reads of one kind.
+func failGet[T client.Object](err error) getFunc {
+	return func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+		if _, hit := obj.(T); hit {
+			return err
+		}
+		return c.Get(ctx, key, obj, opts...)
+	}
+}
+
+func failList(err error) interceptor.Funcs {
+	return interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return err }}
+}
+
+// failPatch breaks the first n patches, and lets the others through.
+func failPatch(n int, err error) interceptor.Funcs {
+	return interceptor.Funcs{Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+		if n--; n >= 0 {
+			return err
+		}
+		return c.Patch(ctx, obj, patch, opts...)
+	}}
+}
+
+func conflictOf(name string) error {
+	return apierrors.NewConflict(schema.GroupResource{Resource: "jobs"}, name, errors.New("changed meanwhile"))
+}
+
+func TestJobRunReconciler_returnsWhatItCanNotReadAndLaunchesNothing(t *testing.T) {
+	t.Parallel()
+	like := func(job *v1alpha1.Job) {
+		job.Spec.Run.Placement = &v1alpha1.Placement{Constraints: []v1alpha1.Constraint{{Attribute: "zone", Operator: "LIKE", Value: "a.*"}}}
+	}
+	failedChild := func() client.Object {
+		return launchedChild(plannedRun(), ended(batchv1.JobFailed, "BackoffLimitExceeded", ""))
+	}
+	cases := map[string]struct {
+		cached, live interceptor.Funcs
+		job          []func(*v1alpha1.Job)
+		run          []func(*v1alpha1.JobRun)
+		child        client.Object
+	}{
+		"the run":                         {cached: interceptor.Funcs{Get: failGet[*v1alpha1.JobRun](errAPI)}},
+		"its Job":                         {cached: interceptor.Funcs{Get: failGet[*v1alpha1.Job](errAPI)}},
+		"its child":                       {cached: interceptor.Funcs{Get: failGet[*batchv1.Job](errAPI)}},
+		"live: the run":                   {live: interceptor.Funcs{Get: failGet[*v1alpha1.JobRun](errAPI)}},
+		"live: the Grant":                 {live: interceptor.Funcs{Get: failGet[*v1alpha1.Grant](errAPI)}},
+		"live: the ACL":                   {live: interceptor.Funcs{Get: failGet[*v1alpha1.ACL](errAPI)}},
+		"live: the child, at a deadline":  {live: interceptor.Funcs{Get: failGet[*batchv1.Job](errAPI)}, run: []func(*v1alpha1.JobRun){withDeadline(1)}},
+		"live: the child that was seen":   {live: interceptor.Funcs{Get: failGet[*batchv1.Job](errAPI)}, run: []func(*v1alpha1.JobRun){sawChild}},
+		"live: the pods of a failed run":  {live: failList(errAPI), child: failedChild()},
+		"live: the nodes of a constraint": {live: failList(errAPI), job: []func(*v1alpha1.Job){like}},
+		"writing the child":               {cached: interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return errAPI }}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			objs := []client.Object{plannedJob(tc.job...), plannedRun(tc.run...)}
+			if tc.child != nil {
+				objs = append(objs, tc.child)
+			}
+			s := setStage(t, tc.cached, tc.live, objs...)
+			before := s.run(t)
+			if _, err := s.reconcile(t); !errors.Is(err, errAPI) {
+				t.Errorf("Reconcile() = %v, want %v", err, errAPI)
+			}
+			if got := len(s.children(t)); got != len(objs)-2 {
+				t.Errorf("there are %d children", got)
+			}
+			if diff := cmp.Diff(before.Status, s.run(t).Status); diff != "" {
+				t.Errorf("the status was written (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestJobRunReconciler_leavesAloneWhatIsGone(t *testing.T) {
+	t.Parallel()
+	going := plannedRun(func(r *v1alpha1.JobRun) { r.DeletionTimestamp, r.Finalizers = at(0), []string{"example.com/hold"} })
+	for name, objs := range map[string][]client.Object{"no run": {plannedJob()}, "being deleted": {plannedJob(), going}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, objs...)
+			if got, err := s.reconcile(t); err != nil || got != (ctrl.Result{}) {
+				t.Errorf("Reconcile() = %v, %v", got, err)
+			}
+			if len(s.children(t)) != 0 {
+				t.Error("it was launched")
+			}
+		})
+	}
+}
+
+func TestJobRunReconciler_launchesOnceWhateverHappensToTheWrite(t *testing.T) {
+	t.Parallel()
+	type createFunc = func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error
+	cases := map[string]createFunc{
+		"the write fails": func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return errAPI },
+		"the answer is lost": func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			return errors.Join(errAPI, c.Create(ctx, obj, opts...))
+		},
+	}
+	for name, first := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			creates := 0
+			s := setStage(t, interceptor.Funcs{
+				Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+					if creates++; creates == 1 {
+						return first(ctx, c, obj, opts...)
+					}
+					return c.Create(ctx, obj, opts...)
+				},
+				Get: failGet[*batchv1.Job](apierrors.NewNotFound(schema.GroupResource{Resource: "jobs"}, "child")), // the cache is behind
+			}, interceptor.Funcs{}, plannedJob(), plannedRun())
+			if _, err := s.reconcile(t); !errors.Is(err, errAPI) {
+				t.Fatalf("the first look: %v", err)
+			}
+			for range 3 {
+				if _, err := s.reconcile(t); err != nil {
+					t.Fatalf("a later look: %v", err)
+				}
+			}
+			if got := len(s.children(t)); got != 1 {
+				t.Errorf("there are %d children", got)
+			}
+			got, err := s.reconcile(t)
+			if want := (ctrl.Result{RequeueAfter: staleCacheRetry}); err != nil || got != want {
+				t.Errorf("while the cache is behind: %v, %v; want %v", got, err, want)
+			}
+			if len(s.run(t).Status.Conditions) != 0 {
+				t.Errorf("the status was written for a launch that the child tells of: %+v", s.run(t).Status)
+			}
+		})
+	}
+}
+
+func TestJobRunReconciler_asksTheAPIServerAboutTheRun(t *testing.T) {
+	t.Parallel()
+	type change = func(*v1alpha1.JobRun)
+	live := func(change change) interceptor.Funcs {
+		return interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			err := c.Get(ctx, key, obj, opts...)
+			if run, ok := obj.(*v1alpha1.JobRun); ok && err == nil {
+				change(run)
+			}
+			return err
+		}}
+	}
+	cases := map[string]interceptor.Funcs{
+		"it is gone":            {Get: failGet[*v1alpha1.JobRun](apierrors.NewNotFound(schema.GroupResource{Resource: "jobruns"}, "run1"))},
+		"it is another":         live(func(r *v1alpha1.JobRun) { r.UID = "another" }),
+		"it is being deleted":   live(func(r *v1alpha1.JobRun) { r.DeletionTimestamp = at(0) }),
+		"it has ended":          live(inState(metav1.ConditionFalse, v1alpha1.StateRejected)),
+		"it had a child before": live(sawChild),
+	}
+	for name, funcs := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setStage(t, interceptor.Funcs{}, funcs, plannedJob(), plannedRun())
+			got, err := s.reconcile(t)
+			if want := (ctrl.Result{RequeueAfter: staleCacheRetry}); err != nil || got != want {
+				t.Errorf("Reconcile() = %v, %v; want %v", got, err, want)
+			}
+			if len(s.children(t)) != 0 || len(s.run(t).Status.Conditions) != 0 {
+				t.Errorf("it was launched or written: %+v", s.run(t).Status)
+			}
+		})
+	}
+}
+
+func TestJobRunReconciler_aConflictIsNoError(t *testing.T) {
+	t.Parallel()
+	again := ctrl.Result{RequeueAfter: conflictRetry}
+	statusConflict := func() interceptor.Funcs {
+		n := 0
+		return interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+			if n++; n == 1 {
+				return conflictOf(obj.GetName())
+			}
+			return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
+		}}
+	}
+	t.Run("of the status", func(t *testing.T) {
+		t.Parallel()
+		s := setStage(t, statusConflict(), interceptor.Funcs{}, plannedJob(), plannedRun(), launchedChild(plannedRun(), active))
+		if got, err := s.reconcile(t); err != nil || got != again {
+			t.Errorf("Reconcile() = %v, %v; want %v", got, err, again)
+		}
+		if _, err := s.reconcile(t); err != nil || runState(s.run(t)) != v1alpha1.StateActive {
+			t.Errorf("the next look: %v, %s", err, runState(s.run(t)))
+		}
+	})
+	t.Run("of the adoption", func(t *testing.T) {
+		t.Parallel()
+		s := setStage(t, failPatch(1, conflictOf("run1")), interceptor.Funcs{}, plannedJob(), plannedRun(unowned))
+		if got, err := s.reconcile(t); err != nil || got != again {
+			t.Errorf("Reconcile() = %v, %v; want %v", got, err, again)
+		}
+		if _, err := s.reconcile(t); err != nil || ownerOf(s.run(t)) != "job-uid" {
+			t.Errorf("the next look: %v, owner %q", err, ownerOf(s.run(t)))
+		}
+	})
+}
+
+func TestJobRunReconciler_whatItCouldNotDoIsDoneLater(t *testing.T) {
+	t.Parallel()
+	suspend := func(j *v1alpha1.Job) {
+		j.Spec.OnRevoke, j.Spec.Owner.Name = v1alpha1.RevokeSuspend, "mallory"
+	}
+	remove := func(j *v1alpha1.Job) { j.Spec.OnRevoke, j.Spec.Owner.Name = v1alpha1.RevokeDelete, "mallory" }
+	deletes := 0
+	cases := map[string]struct {
+		cached interceptor.Funcs
+		job    func(*v1alpha1.Job)
+		child  *batchv1.Job
+		run    func(*v1alpha1.JobRun)
+		want   func(*testing.T, *stage) bool
+	}{
+		"adopt": {
+			cached: failPatch(1, errAPI), run: unowned,
+			want: func(t *testing.T, s *stage) bool { return ownerOf(s.run(t)) == "job-uid" },
+		},
+		"suspend": {
+			cached: failPatch(1, errAPI), job: suspend, child: launchedChild(plannedRun(), active),
+			want: func(t *testing.T, s *stage) bool { return isSuspended(&s.children(t)[0]) && isRevoked(&s.children(t)[0]) },
+		},
+		"resume": {
+			cached: failPatch(1, errAPI), child: launchedChild(plannedRun(), suspendedChild, revokedChild),
+			want: func(t *testing.T, s *stage) bool { return !isSuspended(&s.children(t)[0]) && !isRevoked(&s.children(t)[0]) },
+		},
+		"delete": {
+			cached: interceptor.Funcs{Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+				if deletes++; deletes == 1 {
+					return errAPI
+				}
+				return c.Delete(ctx, obj, opts...)
+			}},
+			job: remove, child: launchedChild(plannedRun(), active),
+			want: func(t *testing.T, s *stage) bool { return len(s.children(t)) == 0 && runState(s.run(t)) == v1alpha1.StateRevoked },
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			objs := []client.Object{plannedJob(), plannedRun()}
+			if tc.job != nil {
+				objs[0] = plannedJob(tc.job)
+			}
+			if tc.run != nil {
+				objs[1] = plannedRun(tc.run)
+			}
+			if tc.child != nil {
+				objs = append(objs, tc.child)
+			}
+			s := setStage(t, tc.cached, interceptor.Funcs{}, objs...)
+			if _, err := s.reconcile(t); !errors.Is(err, errAPI) {
+				t.Errorf("the first look: %v, want %v", err, errAPI)
+			}
+			if tc.want(t, s) {
+				t.Fatal("nothing was broken")
+			}
+			if _, err := s.reconcile(t); err != nil {
+				t.Errorf("the second look: %v", err)
+			}
+			if !tc.want(t, s) {
+				t.Errorf("it was not done: run %+v, children %+v", s.run(t).Status, s.children(t))
+			}
+		})
+	}
+}
+
+func TestJobRunReconciler_aChildThatIsGoneAlreadyIsDeleted(t *testing.T) {
+	t.Parallel()
+	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "jobs"}, "child")
+	s := setStage(t, interceptor.Funcs{Delete: func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error { return gone }},
+		interceptor.Funcs{}, plannedJob(), plannedRun(inState(metav1.ConditionFalse, v1alpha1.StateRevoked)), launchedChild(plannedRun(), active))
+	if got, err := s.reconcile(t); err != nil || got != (ctrl.Result{}) {
+		t.Errorf("Reconcile() = %v, %v", got, err)
+	}
+}
+
+func TestJobRunReconciler_waitsForANode(t *testing.T) {
+	t.Parallel()
+	like := func(job *v1alpha1.Job) {
+		job.Spec.Run.Placement = &v1alpha1.Placement{Constraints: []v1alpha1.Constraint{{Attribute: "zone", Operator: "LIKE", Value: "a.*"}}}
+	}
+	s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, plannedJob(like), plannedRun())
+	got, err := s.reconcile(t)
+	if want := (ctrl.Result{RequeueAfter: nodeRetry}); err != nil || got != want {
+		t.Errorf("Reconcile() = %v, %v; want %v", got, err, want)
+	}
+	c := succeeded(s.run(t))
+	if c == nil || c.Reason != v1alpha1.StatePending || !strings.Contains(c.Message, "no node matches") {
+		t.Errorf("the run says %+v", c)
+	}
+	grantrytesting.CheckConditions(t, s.run(t))
+
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"zone": "a1"}}}
+	if err := s.server.Create(t.Context(), node); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.reconcile(t); err != nil || len(s.children(t)) != 1 {
+		t.Errorf("with a node: %v, %d children", err, len(s.children(t)))
+	}
+}
+
+func TestJobRunReconciler_whatTheAPIServerAnswersToACreate(t *testing.T) {
+	t.Parallel()
+	jobs := schema.GroupResource{Group: "batch", Resource: "jobs"}
+	cases := map[string]struct {
+		answer    error
+		want      string
+		wantAfter time.Duration
+	}{
+		"invalid": {
+			answer: apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "child", nil),
+			want:   `Rejected: The API server refused the batch/v1 Job: Job.batch "child" is invalid`,
+		},
+		"a bad request": {
+			answer: apierrors.NewBadRequest("no such field"),
+			want:   "Rejected: The API server refused the batch/v1 Job: no such field",
+		},
+		"forbidden": {
+			answer: apierrors.NewForbidden(jobs, "child", errors.New("exceeded quota")),
+			want:   `Pending: The API server forbids the batch/v1 Job: jobs.batch "child" is forbidden: exceeded quota`, wantAfter: forbiddenRetry,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setStage(t, interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return tc.answer }},
+				interceptor.Funcs{}, plannedJob(), plannedRun())
+			got, err := s.reconcile(t)
+			if want := (ctrl.Result{RequeueAfter: tc.wantAfter}); err != nil || got != want {
+				t.Errorf("Reconcile() = %v, %v; want %v", got, err, want)
+			}
+			c := succeeded(s.run(t))
+			if c == nil || c.Reason+": "+c.Message != tc.want {
+				t.Errorf("the run says %+v, want %q", c, tc.want)
+			}
+			grantrytesting.CheckConditions(t, s.run(t))
+		})
+	}
+}
+
+func TestJobRunReconciler_eventsAreShortEnough(t *testing.T) {
+	t.Parallel()
+	long := plannedJob(func(j *v1alpha1.Job) { j.Spec.Owner.Name = strings.Repeat("é", 2000) })
+	s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, long, plannedRun())
+	if _, err := s.reconcile(t); err != nil {
+		t.Fatal(err)
+	}
+	event := receive(t, s.events, "event")
+	if !strings.HasPrefix(event, "Warning NotGranted user é") || len(event) > 1024+len("Warning NotGranted ") {
+		t.Errorf("the event has %d bytes: %.60s", len(event), event)
+	}
+	if _, err := s.reconcile(t); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.events) != 0 {
+		t.Errorf("it is told twice: %s", <-s.events)
+	}
+}
+
+func TestJobRunReconciler_affectedByPolicy(t *testing.T) {
+	t.Parallel()
+	says := func(name, job string, v *verdict, edits ...func(*v1alpha1.JobRun)) client.Object {
+		run := plannedRun(append(edits, func(r *v1alpha1.JobRun) {
+			r.Name, r.UID, r.Spec.Job = name, types.UID(name), job
+			if v != nil {
+				setReport(&r.Status.Conditions, v1alpha1.ConditionAuthorized, authorizedReport(*v), 1, policyNoon)
+			}
+		})...)
+		return run
+	}
+	s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{},
+		plannedJob(), says("right", "dev.batch.job1", &granted), says("wrong", "dev.batch.job1", &notGranted),
+		says("new", "dev.batch.job1", nil), says("ended", "dev.batch.job1", &notGranted, inState(metav1.ConditionTrue, v1alpha1.StateSuccess)),
+		says("jobless", "dev.none", &notGranted))
+	got, err := s.affectedByPolicy(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, r := range got {
+		found = append(found, r.Name)
+	}
+	slices.Sort(found)
+	if diff := cmp.Diff([]string{"new", "wrong"}, found); diff != "" {
+		t.Errorf("affected (-want +got):\n%s", diff)
+	}
+	mapped := s.unfinishedRunsOf(t.Context(), plannedJob())
+	if len(mapped) != 3 {
+		t.Errorf("unfinishedRunsOf() = %v, want three", mapped)
+	}
+
+	broken := setStage(t, failList(errAPI), interceptor.Funcs{})
+	if _, err := broken.affectedByPolicy(t.Context()); !errors.Is(err, errAPI) {
+		t.Errorf("affectedByPolicy() = %v, want %v", err, errAPI)
+	}
+	if got := broken.unfinishedRunsOf(t.Context(), plannedJob()); got != nil {
+		t.Errorf("unfinishedRunsOf() = %v, want nothing", got)
+	}
+}
+
+// The Job's reconciler, on the same stage.
+
+func (s *stage) job() *JobReconciler {
+	return &JobReconciler{Client: s.Client, Gate: s.Gate, Clock: s.Clock, Options: s.Options}
+}
+
+var jobRequest = ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "metronome", Name: "dev.batch.job1"}}
+
+func (s *stage) jobStatus(t *testing.T) v1alpha1.JobStatus {
+	t.Helper()
+	job := &v1alpha1.Job{}
+	if err := s.server.Get(t.Context(), jobRequest.NamespacedName, job); err != nil {
+		t.Fatal(err)
+	}
+	return job.Status
+}
+
+func TestJobReconciler_errors(t *testing.T) {
+	t.Parallel()
+	type create = func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error
+	type remove = func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error
+	creating := func(err error) create {
+		return func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return err }
+	}
+	deleting := func(err error) remove {
+		return func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error { return err }
+	}
+	var old []client.Object
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		run := endedRun(name, v1alpha1.StateSuccess, time.Hour)
+		run.UID = types.UID(name)
+		old = append(old, &run)
+	}
+	runs := schema.GroupResource{Group: "grantry.dev", Resource: "jobruns"}
+	cases := map[string]struct {
+		funcs      interceptor.Funcs
+		runs       []client.Object
+		want       error
+		wantResult ctrl.Result
+		wantStatus bool // was written
+	}{
+		"the Job can't be read":              {funcs: interceptor.Funcs{Get: failGet[*v1alpha1.Job](errAPI)}, want: errAPI},
+		"its runs can't be listed":           {funcs: failList(errAPI), want: errAPI},
+		"its run can't be created":           {funcs: interceptor.Funcs{Create: creating(errAPI)}, want: errAPI},
+		"its run was created before":         {funcs: interceptor.Funcs{Create: creating(apierrors.NewAlreadyExists(runs, "x"))}, wantStatus: true},
+		"an old run can't be deleted":        {funcs: interceptor.Funcs{Delete: deleting(errAPI)}, runs: old, want: errAPI},
+		"an old run was deleted by somebody": {funcs: interceptor.Funcs{Delete: deleting(apierrors.NewNotFound(runs, "a"))}, runs: old, wantStatus: true},
+		"the status was changed by someone else": {funcs: interceptor.Funcs{SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+			return conflictOf("job")
+		}}, wantResult: ctrl.Result{RequeueAfter: conflictRetry}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setStage(t, tc.funcs, interceptor.Funcs{}, append([]client.Object{plannedJob()}, copies(tc.runs)...)...)
+			got, err := s.job().Reconcile(t.Context(), jobRequest)
+			if !errors.Is(err, tc.want) || got != tc.wantResult {
+				t.Errorf("Reconcile() = %v, %v; want %v, %v", got, err, tc.wantResult, tc.want)
+			}
+			if status := s.jobStatus(t); (status.CreationRun != "") != tc.wantStatus {
+				t.Errorf("the status is %+v; want it written: %v", status, tc.wantStatus)
+			}
+		})
+	}
+}
+
+// copies are deep: fake API servers write to what they are given.
+func copies(objs []client.Object) (all []client.Object) {
+	for _, obj := range objs {
+		all = append(all, obj.DeepCopyObject().(client.Object))
+	}
+	return all
+}
+
+func TestJobReconciler_createsOneRunWhateverHappensToTheStatus(t *testing.T) {
+	t.Parallel()
+	patches := 0
+	s := setStage(t, interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+		if patches++; patches <= 2 {
+			return errAPI
+		}
+		return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
+	}}, interceptor.Funcs{}, plannedJob())
+	for range 2 {
+		if _, err := s.job().Reconcile(t.Context(), jobRequest); !errors.Is(err, errAPI) {
+			t.Fatalf("Reconcile() = %v, want %v", err, errAPI)
+		}
+	}
+	for range 2 {
+		if _, err := s.job().Reconcile(t.Context(), jobRequest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := &v1alpha1.JobRunList{}
+	if err := s.server.List(t.Context(), list); err != nil || len(list.Items) != 1 {
+		t.Errorf("there are %d runs (%v)", len(list.Items), err)
+	}
+	if patches != 3 {
+		t.Errorf("%d writes of the status, want 3: nothing changed since", patches)
+	}
+}
+
+func TestJobReconciler_leavesAloneWhatIsGone(t *testing.T) {
+	t.Parallel()
+	going := plannedJob(func(j *v1alpha1.Job) { j.DeletionTimestamp, j.Finalizers = at(0), []string{"example.com/hold"} })
+	for name, objs := range map[string][]client.Object{"no Job": nil, "being deleted": {going}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, objs...)
+			if got, err := s.job().Reconcile(t.Context(), jobRequest); err != nil || got != (ctrl.Result{}) {
+				t.Errorf("Reconcile() = %v, %v", got, err)
+			}
+			list := &v1alpha1.JobRunList{}
+			if err := s.server.List(t.Context(), list); err != nil || len(list.Items) != 0 {
+				t.Errorf("it created %d runs (%v)", len(list.Items), err)
+			}
+		})
+	}
+}
+
+func TestJobReconciler_affectedByPolicy(t *testing.T) {
+	t.Parallel()
+	says := func(name string, v verdict) client.Object {
+		return plannedJob(func(j *v1alpha1.Job) {
+			j.Name, j.UID = name, types.UID(name)
+			setReport(&j.Status.Conditions, v1alpha1.ConditionAuthorized, authorizedReport(v), 1, policyNoon)
+		})
+	}
+	s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, says("dev.right", granted), says("dev.wrong", notSynced))
+	got, err := s.job().affectedByPolicy(t.Context())
+	want := []ctrl.Request{{NamespacedName: types.NamespacedName{Namespace: "metronome", Name: "dev.wrong"}}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("affectedByPolicy(): %v (-want +got):\n%s", err, diff)
+	}
+	if _, err := setStage(t, failList(errAPI), interceptor.Funcs{}).job().affectedByPolicy(t.Context()); !errors.Is(err, errAPI) {
+		t.Errorf("affectedByPolicy() = %v, want %v", err, errAPI)
+	}
+}
