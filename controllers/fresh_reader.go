@@ -48,7 +48,7 @@ func newFreshReader(r client.Reader) *freshReader {
 // freshGet reads the object of that name into a value made by empty, or returns the API server's error.
 func freshGet[T client.Object](ctx context.Context, r *freshReader, name types.NamespacedName, empty T) (T, error) {
 	var none T
-	read := r.join(freshKey{kind: fmt.Sprintf("%T", empty), name: name}, empty)
+	read := r.join(ctx, freshKey{kind: fmt.Sprintf("%T", empty), name: name}, empty)
 	select {
 	case <-ctx.Done():
 		return none, ctx.Err()
@@ -61,14 +61,14 @@ func freshGet[T client.Object](ctx context.Context, r *freshReader, name types.N
 }
 
 // join returns a read that has not begun yet.
-func (r *freshReader) join(key freshKey, empty client.Object) *freshRead {
+func (r *freshReader) join(ctx context.Context, key freshKey, empty client.Object) *freshRead {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	line := r.lines[key]
 	if line == nil {
 		line = &freshLine{running: &freshRead{into: empty, done: make(chan struct{})}}
 		r.lines[key] = line
-		go r.work(key, line)
+		go r.work(context.WithoutCancel(ctx), key, line)
 		return line.running
 	}
 	if line.next == nil {
@@ -79,10 +79,10 @@ func (r *freshReader) join(key freshKey, empty client.Object) *freshRead {
 
 // work reads for as long as somebody waits. It has a deadline of its own: a caller that gives up must
 // not fail those who share the read.
-func (r *freshReader) work(key freshKey, line *freshLine) {
+func (r *freshReader) work(ctx context.Context, key freshKey, line *freshLine) {
 	for read := line.running; read != nil; {
-		ctx, cancel := context.WithTimeout(context.Background(), freshReadTimeout)
-		read.err = r.reader.Get(ctx, key.name, read.into)
+		timed, cancel := context.WithTimeout(ctx, freshReadTimeout)
+		read.err = r.reader.Get(timed, key.name, read.into)
 		cancel()
 		close(read.done)
 

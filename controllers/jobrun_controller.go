@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,8 @@ type JobRunReconciler struct {
 	Clock    clock.PassiveClock
 	Recorder events.EventRecorder
 	Options  batchjob.Options
+
+	launched launchedRuns
 }
 
 var _ reconcile.Reconciler = (*JobRunReconciler)(nil)
@@ -64,6 +67,7 @@ func (r *JobRunReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) e
 func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	run := &v1alpha1.JobRun{}
 	if err := r.Get(ctx, req.NamespacedName, run); err != nil {
+		r.launched.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !run.DeletionTimestamp.IsZero() {
@@ -104,7 +108,7 @@ func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 // observe reads, from the cache, everything that a plan needs. The pods of a failed child are the
 // exception: they are read once, at the end of a run, and not worth a cache.
 func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (runInput, error) {
-	in := runInput{Run: run, Now: r.Clock.Now()}
+	in := runInput{Run: run, Launched: r.launched.has(run), Now: r.Clock.Now()}
 	job := &v1alpha1.Job{}
 	switch err := r.Get(ctx, types.NamespacedName{Namespace: run.Namespace, Name: run.Spec.Job}, job); {
 	case err == nil && job.DeletionTimestamp.IsZero():
@@ -120,9 +124,7 @@ func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (r
 	in.Child = child
 	if in.Job != nil {
 		in.Verdict = r.Gate.Verdict(in.Job)
-		if errs := batchjob.Validate(in.Job, r.Options); len(errs) > 0 {
-			in.Invalid = errs.ToAggregate().Error()
-		}
+		in.Invalid = invalidMessage(batchjob.Validate(in.Job, r.Options))
 	}
 	if child != nil && !isFinished(run) {
 		if end := endOf(child); end != nil && end.Type == batchv1.JobFailed {
@@ -234,9 +236,10 @@ func (r *JobRunReconciler) launch(ctx context.Context, in runInput) (refused *ru
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		// Created before, by this operator before it stopped or by another that led; or not ours at all.
-		if _, err := r.childOf(ctx, r.Live, in.Run); errors.Is(err, errForeignChild) {
+		switch _, err = r.childOf(ctx, r.Live, in.Run); {
+		case errors.Is(err, errForeignChild):
 			return rejectedPlan(in, err.Error()), nil
-		} else if err != nil {
+		case err != nil:
 			return nil, err
 		}
 		// Its own events bring the status, unless it went before the cache saw it.
@@ -300,9 +303,7 @@ func (r *JobRunReconciler) adopt(ctx context.Context, in runInput) error {
 	if adopted.Labels == nil {
 		adopted.Labels = map[string]string{}
 	}
-	for k, v := range batchjob.RunLabels(in.Job) {
-		adopted.Labels[k] = v
-	}
+	maps.Copy(adopted.Labels, batchjob.RunLabels(in.Job))
 	if err := r.Patch(ctx, adopted, client.MergeFromWithOptions(in.Run, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("adopt the run: %w", err)
 	}

@@ -313,19 +313,23 @@ func TestJobRunReconciler_whatItCouldNotDoIsDoneLater(t *testing.T) {
 		job    func(*v1alpha1.Job)
 		child  *batchv1.Job
 		run    func(*v1alpha1.JobRun)
-		want   func(*testing.T, *stage) bool
+		want   func(*v1alpha1.JobRun, []batchv1.Job) bool
 	}{
 		"adopt": {
 			cached: failPatch(1, errAPI), run: unowned,
-			want: func(t *testing.T, s *stage) bool { return ownerOf(s.run(t)) == "job-uid" },
+			want: func(run *v1alpha1.JobRun, _ []batchv1.Job) bool { return ownerOf(run) == "job-uid" },
 		},
 		"suspend": {
 			cached: failPatch(1, errAPI), job: suspend, child: launchedChild(plannedRun(), active),
-			want: func(t *testing.T, s *stage) bool { return isSuspended(&s.children(t)[0]) && isRevoked(&s.children(t)[0]) },
+			want: func(_ *v1alpha1.JobRun, children []batchv1.Job) bool {
+				return isSuspended(&children[0]) && isRevoked(&children[0])
+			},
 		},
 		"resume": {
 			cached: failPatch(1, errAPI), child: launchedChild(plannedRun(), suspendedChild, revokedChild),
-			want: func(t *testing.T, s *stage) bool { return !isSuspended(&s.children(t)[0]) && !isRevoked(&s.children(t)[0]) },
+			want: func(_ *v1alpha1.JobRun, children []batchv1.Job) bool {
+				return !isSuspended(&children[0]) && !isRevoked(&children[0])
+			},
 		},
 		"delete": {
 			cached: interceptor.Funcs{Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
@@ -335,7 +339,9 @@ func TestJobRunReconciler_whatItCouldNotDoIsDoneLater(t *testing.T) {
 				return c.Delete(ctx, obj, opts...)
 			}},
 			job: remove, child: launchedChild(plannedRun(), active),
-			want: func(t *testing.T, s *stage) bool { return len(s.children(t)) == 0 && runState(s.run(t)) == v1alpha1.StateRevoked },
+			want: func(run *v1alpha1.JobRun, children []batchv1.Job) bool {
+				return len(children) == 0 && runState(run) == v1alpha1.StateRevoked
+			},
 		},
 	}
 	for name, tc := range cases {
@@ -355,13 +361,13 @@ func TestJobRunReconciler_whatItCouldNotDoIsDoneLater(t *testing.T) {
 			if _, err := s.reconcile(t); !errors.Is(err, errAPI) {
 				t.Errorf("the first look: %v, want %v", err, errAPI)
 			}
-			if tc.want(t, s) {
+			if tc.want(s.run(t), s.children(t)) {
 				t.Fatal("nothing was broken")
 			}
 			if _, err := s.reconcile(t); err != nil {
 				t.Errorf("the second look: %v", err)
 			}
-			if !tc.want(t, s) {
+			if !tc.want(s.run(t), s.children(t)) {
 				t.Errorf("it was not done: run %+v, children %+v", s.run(t).Status, s.children(t))
 			}
 		})

@@ -30,7 +30,10 @@ import (
 
 // story is a world with one owner, alice, and a Job controller that the test plays: the API server of
 // the tests has none, and no garbage collection either.
-type story struct{ *world }
+type story struct {
+	*world
+	t *testing.T
+}
 
 // everything sets up every reconciler, as the operator does.
 func everything(mode SecurityMode) func(ctrl.Manager, *policystore.Store) error {
@@ -126,6 +129,7 @@ func (s *story) runs(t *testing.T) []v1alpha1.JobRun {
 
 // says reads an object anew and returns a condition of it in short: "False NotGranted: why".
 func (s *story) says(t *testing.T, obj client.Object, kind string) func() string {
+	t.Helper()
 	return func() string {
 		if err := s.Get(t.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
 			return err.Error()
@@ -275,21 +279,21 @@ func (s *story) invariants(t *testing.T) {
 }
 
 // tell runs stories side by side over one manager, each in a namespace of its own.
-func tell(t *testing.T, w *world, stories map[string]func(*testing.T, *story)) {
+func tell(t *testing.T, w *world, stories map[string]func(*story)) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(stories)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &story{newWorld(t)}
+			s := &story{newWorld(t), t}
 			s.Store = w.Store
-			stories[name](t, s)
+			stories[name](s)
 			s.invariants(t)
 		})
 	}
 }
 
 func TestRuns(t *testing.T) {
-	tell(t, startManager(t, everything(ModePermissive)), map[string]func(*testing.T, *story){
+	tell(t, startManager(t, everything(ModePermissive)), map[string]func(*story){
 		"a Job runs once when it is created":              storyOnCreate,
 		"a Job on demand runs when it is asked to":        storyOnDemand,
 		"a Job without an owner says so":                  storyOwnerMissing,
@@ -321,7 +325,8 @@ func TestRuns(t *testing.T) {
 	})
 }
 
-func storyOnCreate(t *testing.T, s *story) {
+func storyOnCreate(s *story) {
+	t := s.t
 	grant := s.grant(t, "dev.batch", v1alpha1.ActionRun)
 	job := s.job(t, "dev.batch.job1", func(j *v1alpha1.Job) { j.Spec.Run.CPUs = new(0.01) })
 	run := s.creationRun(t, job)
@@ -358,7 +363,8 @@ func storyOnCreate(t *testing.T, s *story) {
 	s.Consistently(func() int { return len(s.runs(t)) }).Should(BeZero(), "a Job is created once")
 }
 
-func storyOnDemand(t *testing.T, s *story) {
+func storyOnDemand(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job", startPolicy(v1alpha1.StartOnDemand))
 	s.Eventually(s.says(t, job, v1alpha1.ConditionReady)).Should(HavePrefix("True Accepted: "), "the Job is accepted")
@@ -374,7 +380,8 @@ func storyOnDemand(t *testing.T, s *story) {
 		HaveKeyWithValue("mine", "kept")))
 }
 
-func storyOwnerMissing(t *testing.T, s *story) {
+func storyOwnerMissing(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionFull)
 	job := s.job(t, "dev.job", noOwner)
 	s.Eventually(s.says(t, job, v1alpha1.ConditionReady)).Should(HavePrefix("False OwnerMissing: The Job has no owner"), "the Job says so")
@@ -389,7 +396,8 @@ func storyOwnerMissing(t *testing.T, s *story) {
 	s.Eventually(s.says(t, job, v1alpha1.ConditionReady)).Should(HavePrefix("True Accepted: "), "the Job is accepted")
 }
 
-func storyGrantArrives(t *testing.T, s *story) {
+func storyGrantArrives(s *story) {
+	t := s.t
 	s.grant(t, "other", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job")
 	run := s.creationRun(t, job)
@@ -403,7 +411,8 @@ func storyGrantArrives(t *testing.T, s *story) {
 	s.Expect(job.Status.Grant).To(Equal(grant.Name))
 }
 
-func storyOnlyRead(t *testing.T, s *story) {
+func storyOnlyRead(s *story) {
+	t := s.t
 	grant := s.grant(t, "dev", v1alpha1.ActionRead, v1alpha1.ActionDelete)
 	run := s.creationRun(t, s.job(t, "dev.job"))
 	s.waits(t, run, `gives "read" and "delete"`)
@@ -411,14 +420,16 @@ func storyOnlyRead(t *testing.T, s *story) {
 	s.launched(t, run)
 }
 
-func storySegment(t *testing.T, s *story) {
+func storySegment(s *story) {
+	t := s.t
 	s.grant(t, "dev.batch", v1alpha1.ActionFull)
 	run := s.creationRun(t, s.job(t, "dev.batchx"))
 	s.waits(t, run, "on jobs dev.batch in")
 	s.launched(t, s.creationRun(t, s.job(t, "dev.batch.x")))
 }
 
-func storyACLDeleted(t *testing.T, s *story) {
+func storyACLDeleted(s *story) {
+	t := s.t
 	grant := s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job", startPolicy(v1alpha1.StartOnDemand))
 	s.Eventually(s.says(t, job, v1alpha1.ConditionAuthorized)).Should(HavePrefix("True Granted: "), "it is allowed at first")
@@ -431,7 +442,8 @@ func storyACLDeleted(t *testing.T, s *story) {
 	s.launched(t, run)
 }
 
-func storyWindowOpens(t *testing.T, s *story) {
+func storyWindowOpens(s *story) {
+	t := s.t
 	grant := s.grant(t, "dev", v1alpha1.ActionRun)
 	s.change(t, grant, func() { grant.Spec.NotBefore = new(metav1.NewTime(time.Now().Add(time.Hour))) })
 	run := s.creationRun(t, s.job(t, "dev.job"))
@@ -445,7 +457,8 @@ func storyWindowOpens(t *testing.T, s *story) {
 	s.Expect(child.CreationTimestamp.Time).To(BeTemporally(">=", opens.Time), "not before the window opens")
 }
 
-func storyWindowCloses(t *testing.T, s *story) {
+func storyWindowCloses(s *story) {
+	t := s.t
 	grant := s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job", onRevoke(v1alpha1.RevokeSuspend))
 	run := s.creationRun(t, job)
@@ -462,7 +475,8 @@ func storyWindowCloses(t *testing.T, s *story) {
 	s.Consistently(func() *batchv1.Job { return s.child(t, late) }).Should(BeNil(), "a run after the window is not launched")
 }
 
-func storyMemberLeaves(t *testing.T, s *story) {
+func storyMemberLeaves(s *story) {
+	t := s.t
 	acl := s.acl(t, "dev")
 	group := makeGroup(s.Name("devs"), "alice", "bob")
 	s.create(t, group)
@@ -478,7 +492,8 @@ func storyMemberLeaves(t *testing.T, s *story) {
 	s.Consistently(func() *batchv1.Job { return s.child(t, run) }).Should(BeNil(), "the next run is not launched")
 }
 
-func storyServiceAccount(t *testing.T, s *story) {
+func storyServiceAccount(s *story) {
+	t := s.t
 	acl := s.acl(t, "dev")
 	grant := makeGrant(s.Name("ci"), acl.Name, "", v1alpha1.ActionCreate)
 	grant.Spec.Subjects = []v1alpha1.Subject{{Kind: v1alpha1.GroupSubject, Name: "system:serviceaccounts:" + s.Namespace}}
@@ -493,7 +508,8 @@ func storyServiceAccount(t *testing.T, s *story) {
 	s.Consistently(func() *batchv1.Job { return s.child(t, run) }).Should(BeNil(), "another namespace's is not in the group")
 }
 
-func storySuspend(t *testing.T, s *story) {
+func storySuspend(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job", func(j *v1alpha1.Job) { j.Spec.Suspend = true })
 	run := s.creationRun(t, job)
@@ -508,7 +524,8 @@ func storySuspend(t *testing.T, s *story) {
 	s.Expect(isSuspended(s.child(t, run))).To(BeFalse(), "what was launched goes on")
 }
 
-func storyDeadline(t *testing.T, s *story) {
+func storyDeadline(s *story) {
+	t := s.t
 	job := s.job(t, "dev.job", startPolicy(v1alpha1.StartOnDemand))
 	run := s.runNow(t, job.Name, "now", withDeadline(1))
 	s.expectState(t, run, v1alpha1.StateStartingDeadlineExceeded, "Not launched within 1 seconds: user alice may not")
@@ -535,7 +552,8 @@ func (s *story) revoke(t *testing.T, policy v1alpha1.RevokePolicy) (*v1alpha1.Jo
 	return job, run
 }
 
-func storyRevokeFinish(t *testing.T, s *story) {
+func storyRevokeFinish(s *story) {
+	t := s.t
 	job, run := s.revoke(t, v1alpha1.RevokeFinish)
 	s.Consistently(func() bool { return isSuspended(s.child(t, run)) }).Should(BeFalse(), "it goes on")
 	next := s.runNow(t, job.Name, "next")
@@ -545,7 +563,8 @@ func storyRevokeFinish(t *testing.T, s *story) {
 	s.Expect(s.child(t, next)).To(BeNil(), "the next run is not launched")
 }
 
-func storyRevokeSuspend(t *testing.T, s *story) {
+func storyRevokeSuspend(s *story) {
+	t := s.t
 	_, run := s.revoke(t, v1alpha1.RevokeSuspend)
 	s.expectState(t, run, v1alpha1.StateSuspended, "onRevoke: Suspend")
 	suspended := func() bool { return isSuspended(s.child(t, run)) }
@@ -565,7 +584,8 @@ func storyRevokeSuspend(t *testing.T, s *story) {
 	s.expectState(t, run, v1alpha1.StateSuccess)
 }
 
-func storyRevokeDelete(t *testing.T, s *story) {
+func storyRevokeDelete(s *story) {
+	t := s.t
 	_, run := s.revoke(t, v1alpha1.RevokeDelete)
 	s.expectState(t, run, v1alpha1.StateRevoked, "onRevoke: Delete")
 	s.Eventually(func() *batchv1.Job { return s.child(t, run) }).Should(BeNil(), "the child is deleted")
@@ -582,7 +602,8 @@ func (s *story) grantBack(t *testing.T) {
 	s.Eventually(func() bool { _, known := s.Store.Snapshot().GrantNamed(back.Name); return known }).Should(BeTrue(), "the Grant is in force")
 }
 
-func storyFails(t *testing.T, s *story) {
+func storyFails(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job")
 	run := s.creationRun(t, job)
@@ -612,7 +633,8 @@ func storyFails(t *testing.T, s *story) {
 	s.Expect(s.says(t, job, v1alpha1.ConditionReady)()).To(HavePrefix("True Accepted: "), "Ready never says how a run went")
 }
 
-func storyChildDeleted(t *testing.T, s *story) {
+func storyChildDeleted(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	run := s.creationRun(t, s.job(t, "dev.job"))
 	s.play(t, run, begins)
@@ -623,7 +645,8 @@ func storyChildDeleted(t *testing.T, s *story) {
 	s.Eventually(func() []string { return s.events(t, run) }).Should(ContainElement(HavePrefix("Warning Failed: ")), "an event tells it")
 }
 
-func storyRunDeleted(t *testing.T, s *story) {
+func storyRunDeleted(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job")
 	run := s.creationRun(t, job)
@@ -637,7 +660,8 @@ func storyRunDeleted(t *testing.T, s *story) {
 	s.Expect(s.runs(t)).To(BeEmpty())
 }
 
-func storyHistory(t *testing.T, s *story) {
+func storyHistory(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job", startPolicy(v1alpha1.StartOnDemand), func(j *v1alpha1.Job) {
 		j.Spec.SuccessfulRunsHistoryLimit, j.Spec.FailedRunsHistoryLimit = new(int32(1)), new(int32(0))
@@ -656,7 +680,8 @@ func storyHistory(t *testing.T, s *story) {
 	s.Eventually(func() *metav1.Time { s.says(t, job, "")(); return job.Status.LastFailureAt }).ShouldNot(BeNil(), "the time of the failure outlives it")
 }
 
-func storyRunBeforeJob(t *testing.T, s *story) {
+func storyRunBeforeJob(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	run := s.runNow(t, "dev.job", "early")
 	s.expectState(t, run, v1alpha1.StatePending, "Job "+s.Namespace+"/dev.job does not exist")
@@ -667,7 +692,8 @@ func storyRunBeforeJob(t *testing.T, s *story) {
 	s.Expect(metav1.IsControlledBy(run, job)).To(BeTrue(), "the run was adopted")
 }
 
-func storyJobMadeAnew(t *testing.T, s *story) {
+func storyJobMadeAnew(s *story) {
+	t := s.t
 	job := s.job(t, "dev.job")
 	earlier := s.creationRun(t, job)
 	s.expectState(t, earlier, v1alpha1.StatePending, "user alice may not")
@@ -683,7 +709,8 @@ func storyJobMadeAnew(t *testing.T, s *story) {
 	s.Consistently(func() *batchv1.Job { return s.child(t, earlier) }).Should(BeNil(), "a run of an earlier Job is not launched")
 }
 
-func storyInvalid(t *testing.T, s *story) {
+func storyInvalid(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job", func(j *v1alpha1.Job) { j.Spec.Run.User = "somebody" })
 	s.Eventually(s.says(t, job, v1alpha1.ConditionReady)).Should(HavePrefix("False SpecInvalid: spec.run.user: "), "the Job says what can't be honoured")
@@ -706,7 +733,8 @@ func asTemplate(pod corev1.PodSpec) func(*v1alpha1.Job) {
 	}
 }
 
-func storyTemplateRefused(t *testing.T, s *story) {
+func storyTemplateRefused(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	bad := corev1.PodSpec{Containers: []corev1.Container{{Name: "Not_A_Name", Image: "busybox"}}}
 	run := s.creationRun(t, s.job(t, "dev.job", asTemplate(bad)))
@@ -723,7 +751,8 @@ func sleeping() batchv1.JobSpec {
 	}}}
 }
 
-func storyForeignChild(t *testing.T, s *story) {
+func storyForeignChild(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	held := func(j *v1alpha1.Job) { j.Spec.Suspend = true }
 	for name, labels := range map[string]map[string]string{
@@ -744,7 +773,8 @@ func storyForeignChild(t *testing.T, s *story) {
 	}
 }
 
-func storyQuota(t *testing.T, s *story) {
+func storyQuota(s *story) {
+	t := s.t
 	quota := &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "none"},
 		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}},
@@ -753,8 +783,8 @@ func storyQuota(t *testing.T, s *story) {
 	quota.Status.Hard = quota.Spec.Hard // play the quota controller
 	quota.Status.Used = corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}
 	s.Expect(s.Status().Update(t.Context(), quota)).To(Succeed())
-	any := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "any"}, Spec: sleeping()}
-	s.Eventually(func() error { return s.Create(t.Context(), any.DeepCopy(), client.DryRunAll) }).
+	probe := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "probe"}, Spec: sleeping()}
+	s.Eventually(func() error { return s.Create(t.Context(), probe.DeepCopy(), client.DryRunAll) }).
 		Should(MatchError(ContainSubstring("exceeded quota")), "the quota is in force")
 
 	s.grant(t, "dev", v1alpha1.ActionRun)
@@ -770,7 +800,8 @@ func storyQuota(t *testing.T, s *story) {
 	}).Should(Not(BeNil()), "there is room")
 }
 
-func storyMany(t *testing.T, s *story) {
+func storyMany(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	const many = 20
 	for i := range many {
@@ -780,7 +811,8 @@ func storyMany(t *testing.T, s *story) {
 	s.Consistently(func() int { return len(s.children(t)) }).Should(Equal(many), "and none twice")
 }
 
-func storyLongName(t *testing.T, s *story) {
+func storyLongName(s *story) {
+	t := s.t
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	name := "dev"
 	for len(name) < 240 {
@@ -799,7 +831,7 @@ func TestRuns_aStaleCacheLaunchesNothing(t *testing.T) {
 	s := &story{startManager(t, func(mgr ctrl.Manager, _ *policystore.Store) error {
 		held = holdPolicy(t, clock.RealClock{})
 		return everything(ModePermissive)(mgr, held.Store)
-	})}
+	}), t}
 	s.Store = held.Store
 	grant := s.grant(t, "dev", v1alpha1.ActionRun)
 	acl := makeACL(grant.Spec.ACL, "dcos:service:metronome:"+s.Namespace+":jobs:dev")
@@ -837,7 +869,7 @@ func TestRuns_withoutThePolicyNothingIsLaunched(t *testing.T) {
 	s := &story{startManager(t, func(mgr ctrl.Manager, _ *policystore.Store) error {
 		never := policystore.New(mgr.GetCache(), clock.RealClock{}) // is not started
 		return everything(ModePermissive)(mgr, never)
-	})}
+	}), t}
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	job := s.job(t, "dev.job")
 	run := s.creationRun(t, job)
@@ -849,7 +881,7 @@ func TestRuns_withoutThePolicyNothingIsLaunched(t *testing.T) {
 }
 
 func TestRuns_strict(t *testing.T) {
-	s := &story{startManager(t, everything(ModeStrict))}
+	s := &story{startManager(t, everything(ModeStrict)), t}
 	s.grant(t, "dev", v1alpha1.ActionRun)
 	run := s.creationRun(t, s.job(t, "dev.job"))
 	s.waits(t, run, `may not "create" on dcos:mesos:master:task:app_id:/`+s.Namespace+"/dev/job")
@@ -861,7 +893,7 @@ func TestRuns_strict(t *testing.T) {
 }
 
 func TestRuns_disabled(t *testing.T) {
-	s := &story{startManager(t, everything(ModeDisabled))}
+	s := &story{startManager(t, everything(ModeDisabled)), t}
 	run := s.creationRun(t, s.job(t, "dev.job", noOwner))
 	child := s.launched(t, run)
 	s.Expect(child.Annotations).NotTo(HaveKey(v1alpha1.AnnotationGrant))
@@ -872,7 +904,7 @@ func TestRuns_disabled(t *testing.T) {
 
 // TestRuns_acrossRestarts stops the operator between two states of a run.
 func TestRuns_acrossRestarts(t *testing.T) {
-	s := &story{newWorld(t)}
+	s := &story{newWorld(t), t}
 	grant := s.grant(t, "dev", v1alpha1.ActionRun)
 	var running, waiting *v1alpha1.JobRun
 	var job *v1alpha1.Job

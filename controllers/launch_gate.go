@@ -77,7 +77,7 @@ type LaunchGate struct {
 }
 
 // Verdict decides by the snapshot. Not synced is not allowed.
-func (g *LaunchGate) Verdict(job *v1alpha1.Job) verdict {
+func (g *LaunchGate) Verdict(job *v1alpha1.Job) verdict { //nolint:revive // verdicts are this package's own
 	if g.Mode == ModeDisabled {
 		return verdict{Allowed: true, Reason: v1alpha1.ReasonGatingDisabled, Message: "Launches are not gated in security mode disabled"}
 	}
@@ -150,7 +150,7 @@ func decide(snapshot *effective.Snapshot, questions []effective.Query) verdict {
 // Confirm asks the questions of a verdict that allows again, of the deciding Grants, ACLs and Groups as
 // the API server holds them now. After a deletion has returned, an old snapshot launches nothing.
 // An error says that the API server could not be asked: nothing may be launched then either.
-func (g *LaunchGate) Confirm(ctx context.Context, v verdict) (verdict, error) {
+func (g *LaunchGate) Confirm(ctx context.Context, v verdict) (verdict, error) { //nolint:revive // verdicts are this package's own
 	if !v.Allowed || v.Reason == v1alpha1.ReasonGatingDisabled {
 		return v, nil
 	}

@@ -45,7 +45,7 @@ func (s policySource) Start(ctx context.Context, queue workqueue.TypedRateLimiti
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(policyPause):
+			case <-time.After(policyPause): //nolint:forbidigo // a pause, not a decision
 			}
 		}
 	}()

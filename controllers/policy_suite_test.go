@@ -58,6 +58,7 @@ func makeGroup(name string, users ...string) *v1alpha1.Group {
 // readyReason reads the object anew and returns the reason of its Ready condition, once the status
 // speaks of the present generation.
 func (w *world) readyReason(t *testing.T, obj client.Object) func() string {
+	t.Helper()
 	return func() string {
 		if err := w.Get(t.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
 			return err.Error()
