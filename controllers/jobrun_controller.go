@@ -36,8 +36,6 @@ type JobRunReconciler struct {
 	Clock    clock.PassiveClock
 	Recorder events.EventRecorder
 	Options  batchjob.Options
-
-	launched launchedRuns
 }
 
 var _ reconcile.Reconciler = (*JobRunReconciler)(nil)
@@ -67,7 +65,6 @@ func (r *JobRunReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) e
 func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	run := &v1alpha1.JobRun{}
 	if err := r.Get(ctx, req.NamespacedName, run); err != nil {
-		r.launched.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !run.DeletionTimestamp.IsZero() {
@@ -108,7 +105,7 @@ func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 // observe reads, from the cache, everything that a plan needs. The pods of a failed child are the
 // exception: they are read once, at the end of a run, and not worth a cache.
 func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (runInput, error) {
-	in := runInput{Run: run, Launched: r.launched.has(run), Now: r.Clock.Now()}
+	in := runInput{Run: run, Now: r.Clock.Now()}
 	job := &v1alpha1.Job{}
 	switch err := r.Get(ctx, types.NamespacedName{Namespace: run.Namespace, Name: run.Spec.Job}, job); {
 	case err == nil && job.DeletionTimestamp.IsZero():
@@ -124,7 +121,9 @@ func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (r
 	in.Child = child
 	if in.Job != nil {
 		in.Verdict = r.Gate.Verdict(in.Job)
-		in.Invalid = invalidMessage(batchjob.Validate(in.Job, r.Options))
+		if errs := batchjob.Validate(in.Job, r.Options); len(errs) > 0 {
+			in.Invalid = errs.ToAggregate().Error()
+		}
 	}
 	if child != nil && !isFinished(run) {
 		if end := endOf(child); end != nil && end.Type == batchv1.JobFailed {
