@@ -185,7 +185,7 @@ install.yaml: ## Write dist/install.yaml: all that a cluster needs.
 
 .PHONY: run
 run: ## Run the manager on this machine.
-	go run . manager
+	go run . manager --leader-elect=false --metrics-secure=false --metrics-bind-address=127.0.0.1:8080
 
 .PHONY: install
 install: ## Install the CRDs.

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -47,13 +46,11 @@ func planJob(in jobInput) jobPlan {
 }
 
 // creationIsDue says whether the Job's creation still has to bring a run about. A Job that was accepted
-// without one (as OnDemand) does not get one by being edited: it is not created then. Status is read here
-// because nothing else remembers: the run may have been deleted since.
+// without one, as OnDemand, does not get one by being edited: it is not created then. Status is read here
+// because nothing else remembers; the run may have been deleted since.
 func creationIsDue(in jobInput) bool {
-	if effectiveStartPolicy(in.Job) != v1alpha1.StartOnCreate || in.Job.Status.CreationRun != "" || len(in.Invalid) > 0 {
-		return false
-	}
-	return !meta.IsStatusConditionTrue(in.Job.Status.Conditions, v1alpha1.ConditionReady)
+	return effectiveStartPolicy(in.Job) == v1alpha1.StartOnCreate && len(in.Invalid) == 0 &&
+		in.Job.Status.CreationRun == "" && in.Job.Status.FirstAcceptedGeneration == 0
 }
 
 // effectiveStartPolicy resolves an unset start policy.
@@ -131,6 +128,10 @@ func setJobStatus(job *v1alpha1.Job, in jobInput, plan jobPlan) {
 	setReport(&status.Conditions, v1alpha1.ConditionAuthorized, authorizedReport(in.Verdict), job.Generation, in.Now)
 	status.Grant = in.Verdict.Grant
 
+	if len(in.Invalid) == 0 && status.FirstAcceptedGeneration == 0 {
+		status.FirstAcceptedGeneration = job.Generation
+	}
+
 	runs := in.Runs
 	if plan.Create != nil {
 		status.CreationRun = plan.Create.Name
@@ -148,7 +149,7 @@ func jobReady(in jobInput) report {
 	}
 	switch {
 	case len(in.Invalid) > 0:
-		return bad(v1alpha1.ReasonSpecInvalid, in.Invalid.ToAggregate().Error())
+		return bad(v1alpha1.ReasonSpecInvalid, invalidMessage(in.Invalid))
 	case in.Verdict.Reason == v1alpha1.ReasonOwnerMissing:
 		return bad(v1alpha1.ReasonOwnerMissing, in.Verdict.Message)
 	case len(in.Job.Spec.Schedules) > 0:
@@ -158,6 +159,17 @@ func jobReady(in jobInput) report {
 	default:
 		return report{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "The definition is accepted"}
 	}
+}
+
+// invalidMessage is every reason why a Job can't be launched, each once.
+func invalidMessage(errs field.ErrorList) string {
+	var reasons []string
+	for _, err := range errs {
+		if reason := err.Error(); !slices.Contains(reasons, reason) {
+			reasons = append(reasons, reason)
+		}
+	}
+	return strings.Join(reasons, "; ")
 }
 
 // summarizeRuns counts and dates the runs. The times of the last success and failure outlive their runs.

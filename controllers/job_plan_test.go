@@ -50,6 +50,9 @@ func withSchedule(job *v1alpha1.Job) {
 	job.Spec.Schedules = []v1alpha1.Schedule{{ID: "nightly", Cron: "0 3 * * *"}}
 }
 
+// accepted is a Job whose definition was once accepted.
+func accepted(job *v1alpha1.Job) { job.Status.FirstAcceptedGeneration = 1 }
+
 func withDependency(job *v1alpha1.Job) { job.Spec.Dependencies = []v1alpha1.Dependency{{ID: "first"}} }
 
 func TestPlanJob_theRunOfACreation(t *testing.T) {
@@ -68,7 +71,8 @@ func TestPlanJob_theRunOfACreation(t *testing.T) {
 		"unset, with a dependency":              {job: []func(*v1alpha1.Job){withDependency}},
 		"an invalid definition has none":        {invalid: invalid},
 		"a definition that was mended has one":  {job: []func(*v1alpha1.Job){withReady(metav1.ConditionFalse)}, want: true},
-		"accepted without one, edited since":    {job: []func(*v1alpha1.Job){withReady(metav1.ConditionTrue)}},
+		"accepted without one, edited since":    {job: []func(*v1alpha1.Job){accepted}},
+		"accepted but not Ready, edited since":  {job: []func(*v1alpha1.Job){accepted, withReady(metav1.ConditionFalse)}},
 		"a suspended Job's run waits":           {job: []func(*v1alpha1.Job){func(j *v1alpha1.Job) { j.Spec.Suspend = true }}, want: true},
 		"a Job without owner has one, it waits": {job: []func(*v1alpha1.Job){noOwner}, want: true},
 		"it was created":                        {job: []func(*v1alpha1.Job){func(j *v1alpha1.Job) { j.Status.CreationRun = "r" }}},
@@ -178,7 +182,7 @@ func TestJobReady(t *testing.T) {
 		"accepted":                       {verdict: granted, want: "True Accepted: The definition is accepted"},
 		"accepted, whoever may run it":   {verdict: notGranted, want: "True Accepted: The definition is accepted"},
 		"accepted before we know who":    {verdict: notSynced, want: "True Accepted: The definition is accepted"},
-		"invalid comes before the owner": {verdict: owner, invalid: invalid, want: "stalled False SpecInvalid: [spec.run.cpus: Invalid value: 0: too few, spec.run.cmd: Required value: what to run]"},
+		"invalid comes before the owner": {verdict: owner, invalid: invalid, want: "stalled False SpecInvalid: spec.run.cpus: Invalid value: 0: too few; spec.run.cmd: Required value: what to run"},
 		"no owner comes before the rest": {job: withSchedule, verdict: owner, want: "stalled False OwnerMissing: no owner"},
 		"schedules": {
 			job: withSchedule, verdict: granted,
@@ -264,7 +268,7 @@ func TestSetJobStatus(t *testing.T) {
 			grantrytesting.CheckConditions(t, job)
 			got := *job.Status.DeepCopy()
 			got.Conditions = nil
-			tc.want.ObservedGeneration, tc.want.Grant = 1, "alice-dev"
+			tc.want.ObservedGeneration, tc.want.FirstAcceptedGeneration, tc.want.Grant = 1, 1, "alice-dev"
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("status (-want +got):\n%s", diff)
 			}

@@ -36,6 +36,8 @@ type JobRunReconciler struct {
 	Clock    clock.PassiveClock
 	Recorder events.EventRecorder
 	Options  batchjob.Options
+
+	launched launchedRuns
 }
 
 var _ reconcile.Reconciler = (*JobRunReconciler)(nil)
@@ -65,6 +67,7 @@ func (r *JobRunReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) e
 func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	run := &v1alpha1.JobRun{}
 	if err := r.Get(ctx, req.NamespacedName, run); err != nil {
+		r.launched.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !run.DeletionTimestamp.IsZero() {
@@ -105,7 +108,7 @@ func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 // observe reads, from the cache, everything that a plan needs. The pods of a failed child are the
 // exception: they are read once, at the end of a run, and not worth a cache.
 func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (runInput, error) {
-	in := runInput{Run: run, Now: r.Clock.Now()}
+	in := runInput{Run: run, Launched: r.launched.has(run), Now: r.Clock.Now()}
 	job := &v1alpha1.Job{}
 	switch err := r.Get(ctx, types.NamespacedName{Namespace: run.Namespace, Name: run.Spec.Job}, job); {
 	case err == nil && job.DeletionTimestamp.IsZero():
@@ -119,11 +122,12 @@ func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (r
 		return in, err
 	}
 	in.Child = child
+	if run.Status.Child != nil {
+		r.launched.forget(client.ObjectKeyFromObject(run))
+	}
 	if in.Job != nil {
 		in.Verdict = r.Gate.Verdict(in.Job)
-		if errs := batchjob.Validate(in.Job, r.Options); len(errs) > 0 {
-			in.Invalid = errs.ToAggregate().Error()
-		}
+		in.Invalid = invalidMessage(batchjob.Validate(in.Job, r.Options))
 	}
 	if child != nil && !isFinished(run) {
 		if end := endOf(child); end != nil && end.Type == batchv1.JobFailed {
@@ -209,7 +213,7 @@ func (r *JobRunReconciler) confirm(ctx context.Context, in runInput) (*liveFacts
 // exists is refused by its name, so that it need not be looked for first.
 func (in runInput) mayLaunch() bool {
 	left, limited := startingTimeLeft(in)
-	return in.Run.Status.Child == nil && in.Job != nil && in.Invalid == "" && in.Verdict.Allowed && (!limited || left > 0)
+	return in.Run.Status.Child == nil && !in.Launched && in.Job != nil && in.Invalid == "" && in.Verdict.Allowed && (!limited || left > 0)
 }
 
 // launch creates the child. A refusal is a plan for the run that has none, now or ever; an error is worth
@@ -250,6 +254,7 @@ func (r *JobRunReconciler) launch(ctx context.Context, in runInput) (refused *ru
 	case err != nil:
 		return nil, fmt.Errorf("create the batch/v1 Job: %w", err)
 	}
+	r.launched.add(in.Run)
 	ctrl.LoggerFrom(ctx).Info("Launched run", "job", in.Job.Name, "child", child.Name, "grant", input.Grant)
 	return nil, nil
 }

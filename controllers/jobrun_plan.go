@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/batchjob"
 )
 
 // A run goes through these states; each arrow is a rule of planRun.
@@ -43,6 +44,8 @@ type runInput struct {
 	// Job and Child are nil if they do not exist, as far as the cache knows.
 	Job   *v1alpha1.Job
 	Child *batchv1.Job
+	// Launched says that this process has created a child for the run, which the status may not tell yet.
+	Launched bool
 	// Verdict is the snapshot's, for the Job.
 	Verdict verdict
 	// Invalid says why the Job can't be launched at all; empty if it can.
@@ -95,7 +98,7 @@ func planRun(in runInput) runPlan {
 		return planFinished(in)
 	case in.Child != nil:
 		return planLaunched(in)
-	case in.Run.Status.Child != nil:
+	case in.Run.Status.Child != nil || in.Launched:
 		return planLost(in)
 	default:
 		return planWaiting(in)
@@ -200,10 +203,9 @@ func planLost(in runInput) runPlan {
 	case in.Live.ChildExists || in.Live.RunChanged:
 		return runPlan{RequeueAfter: staleCacheRetry}
 	default:
+		message := fmt.Sprintf("The batch/v1 Job %s was deleted before it ended; delete the JobRun to stop a run", batchjob.ChildName(in.Run))
 		return runPlan{
-			FinishedAt: &metav1.Time{Time: in.Now},
-			Succeeded: failed(v1alpha1.StateFailed,
-				fmt.Sprintf("The batch/v1 Job %s was deleted before it ended; delete the JobRun to stop a run", in.Run.Status.Child.Name)),
+			FinishedAt: &metav1.Time{Time: in.Now}, Succeeded: failed(v1alpha1.StateFailed, message),
 		}
 	}
 }

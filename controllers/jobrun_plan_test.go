@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/batchjob"
 	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
@@ -177,6 +178,7 @@ func saysWaiting(message string) planned {
 type runCase struct {
 	job     []func(*v1alpha1.Job) // edits; noJob is none
 	noJob   bool
+	made    bool // by this process
 	run     []func(*v1alpha1.JobRun)
 	child   []func(*batchv1.Job) // edits; nil is no child
 	verdict verdict
@@ -187,7 +189,7 @@ type runCase struct {
 }
 
 func (c runCase) input() runInput {
-	in := runInput{Run: plannedRun(c.run...), Verdict: c.verdict, Invalid: c.invalid, Live: c.live, Failure: c.failure, Now: policyNoon}
+	in := runInput{Run: plannedRun(c.run...), Launched: c.made, Verdict: c.verdict, Invalid: c.invalid, Live: c.live, Failure: c.failure, Now: policyNoon}
 	if !c.noJob {
 		in.Job = plannedJob(c.job...)
 	}
@@ -411,14 +413,23 @@ func TestPlanRun(t *testing.T) {
 		"lost": {
 			run: runEdits(sawChild), verdict: granted, live: liveYes,
 			want: planned{
-				Succeeded: "False Failed: The batch/v1 Job run1-child was deleted before it ended; delete the JobRun to stop a run",
+				Succeeded: "False Failed: The batch/v1 Job " + batchjob.ChildName(plannedRun()) + " was deleted before it ended; delete the JobRun to stop a run",
 				Finished:  at(0),
 			},
 		},
-		"lost by the cache only":             {run: runEdits(sawChild), verdict: granted, live: liveChild, want: planned{After: staleCacheRetry}},
-		"lost, and the run is further on":    {run: runEdits(sawChild), verdict: granted, live: liveMoved, want: planned{After: staleCacheRetry}},
-		"lost, and the Job with it":          {noJob: true, run: runEdits(sawChild), want: planned{Act: actConfirm}},
-		"lost: a run is not launched again,": {run: runEdits(sawChild, withDeadline(600)), verdict: granted, want: planned{Act: actConfirm}},
+		"launched by this process, and lost before the status told of it: confirmed first": {made: true, verdict: granted, want: planned{Act: actConfirm}},
+		"launched by this process, and lost before the status told of it: not again": {
+			made: true, verdict: granted, live: liveYes,
+			want: planned{
+				Succeeded: "False Failed: The batch/v1 Job " + batchjob.ChildName(plannedRun()) + " was deleted before it ended; delete the JobRun to stop a run",
+				Finished:  at(0),
+			},
+		},
+		"launched by this process, and not in the cache yet": {made: true, verdict: granted, live: liveChild, want: planned{After: staleCacheRetry}},
+		"lost by the cache only":                             {run: runEdits(sawChild), verdict: granted, live: liveChild, want: planned{After: staleCacheRetry}},
+		"lost, and the run is further on":                    {run: runEdits(sawChild), verdict: granted, live: liveMoved, want: planned{After: staleCacheRetry}},
+		"lost, and the Job with it":                          {noJob: true, run: runEdits(sawChild), want: planned{Act: actConfirm}},
+		"lost: a run is not launched again,":                 {run: runEdits(sawChild, withDeadline(600)), verdict: granted, want: planned{Act: actConfirm}},
 
 		// Finished.
 		"finished: success":      {run: runEdits(inState(metav1.ConditionTrue, v1alpha1.StateSuccess)), child: childEdits(active), verdict: granted},
@@ -580,6 +591,7 @@ func drawRunInput(t *rapid.T) runInput {
 		}).Draw(t, "state")
 		inState(rapid.SampledFrom([]metav1.ConditionStatus{"Unknown", "True", "False"}).Draw(t, "succeeded"), state)(in.Run)
 	}
+	in.Launched = odd("launched by this process")
 	if odd("saw a child") {
 		sawChild(in.Run)
 	}
@@ -641,7 +653,7 @@ func TestPlanRun_neverLaunchesWhatItMustNot(t *testing.T) {
 		if plan.Act == actLaunch {
 			launches++
 			switch {
-			case finished, in.Child != nil, in.Run.Status.Child != nil:
+			case finished, in.Child != nil, in.Run.Status.Child != nil, in.Launched:
 				t.Fatal("it launches a run that was launched or has ended")
 			case in.Live == nil || !in.Live.Verdict.Allowed || in.Live.RunChanged:
 				t.Fatal("it launches without the API server's word")

@@ -199,6 +199,11 @@ type JobStatus struct {
 	// +kubebuilder:validation:MaxLength=253
 	Grant string `json:"grant,omitempty"`
 
+	// firstAcceptedGeneration is the generation in which the definition was first accepted. A Job whose
+	// start policy was OnCreate then runs then; a later edit does not count as its creation.
+	// +optional
+	FirstAcceptedGeneration int64 `json:"firstAcceptedGeneration,omitempty"`
+
 	// creationRun is the name of the run that the Job's creation brought about.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253

@@ -86,7 +86,7 @@ type JobRunStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Ready (the run was accepted), Authorized (the owner's grants allow it), Succeeded
+	// conditions are Ready (the run was launched), Authorized (the owner's grants allow it), Succeeded
 	// (Unknown until the run has ended), and Stalled while a person must act.
 	// Possible reasons of Ready: Launched, Waiting, Rejected.
 	// Possible reasons of Authorized: those of a Job.

@@ -132,6 +132,10 @@ func TestRefusals(t *testing.T) {
 			spec: `template: {spec: {suspend: true, template: {spec: {containers: [{name: a, image: b}]}}}}`,
 			want: `spec.template.spec.suspend: Forbidden: a run is suspended and resumed by Grantry alone: set spec.suspend of the Job to hold runs back`,
 		},
+		"template with a time to live": {
+			spec: `template: {spec: {ttlSecondsAfterFinished: 60, template: {spec: {containers: [{name: a, image: b}]}}}}`,
+			want: `spec.template.spec.ttlSecondsAfterFinished: Forbidden: a run keeps its batch/v1 Job for as long as the run is kept: use successfulRunsHistoryLimit and failedRunsHistoryLimit`,
+		},
 		"template with a selector": {
 			spec: `template: {spec: {manualSelector: true, selector: {matchLabels: {a: b}}, template: {spec: {containers: [{name: a, image: b}]}}}}`,
 			want: `[spec.template.spec.manualSelector: Forbidden: runs would share pods: the selector of each is generated, ` +

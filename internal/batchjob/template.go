@@ -15,7 +15,7 @@ import (
 // fromTemplate takes spec.template as it is, except for what belongs to Grantry or can't be in a Job. A
 // restartPolicy that is unset becomes Never: a Job must have one, and the default of pods, Always, is
 // refused by the API server. Of its metadata a child has the labels and annotations. The API server
-// judges the rest. A ttlSecondsAfterFinished is fine: the run keeps what is known of the child.
+// judges the rest.
 func fromTemplate(given *batchv1.JobTemplateSpec, path *field.Path) (batchv1.JobTemplateSpec, field.ErrorList) {
 	template := *given.DeepCopy()
 	errs := refuseIdentity(&template.ObjectMeta, path.Child("metadata"))
@@ -25,6 +25,12 @@ func fromTemplate(given *batchv1.JobTemplateSpec, path *field.Path) (batchv1.Job
 	if spec.Suspend != nil && *spec.Suspend {
 		errs = append(errs, field.Forbidden(path.Child("suspend"),
 			"a run is suspended and resumed by Grantry alone: set spec.suspend of the Job to hold runs back"))
+	}
+	if spec.TTLSecondsAfterFinished != nil {
+		// A child that vanishes by itself while the operator is away leaves no trace of its run having been
+		// launched: it would be launched again.
+		errs = append(errs, field.Forbidden(path.Child("ttlSecondsAfterFinished"),
+			"a run keeps its batch/v1 Job for as long as the run is kept: use successfulRunsHistoryLimit and failedRunsHistoryLimit"))
 	}
 	if spec.ManualSelector != nil && *spec.ManualSelector {
 		errs = append(errs, field.Forbidden(path.Child("manualSelector"), "runs would share pods: the selector of each is generated"))

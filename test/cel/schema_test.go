@@ -144,20 +144,20 @@ func TestSchema_isStrict(t *testing.T) {
 // TestNewObject_isNotReadyYet: kstatus takes an object for ready that has no status at all.
 func TestNewObject_isNotReadyYet(t *testing.T) {
 	needNamespace(t)
-	for kind, spec := range map[string]string{
-		"ACL":    `{resource: a}`,
-		"Grant":  `{acl: a, subjects: [{kind: User, name: alice}], actions: [run]}`,
-		"Group":  `{members: []}`,
-		"Job":    `{run: {cmd: ls}}`,
-		"JobRun": `{job: a}`,
+	for kind, tc := range map[string]struct{ spec, want string }{
+		"ACL":    {`{resource: a}`, "map[grants:0 observedGeneration:-1 subjects:0]"},
+		"Grant":  {`{acl: a, subjects: [{kind: User, name: alice}], actions: [run]}`, "map[observedGeneration:-1]"},
+		"Group":  {`{members: []}`, "map[members:0 observedGeneration:-1]"},
+		"Job":    {`{run: {cmd: ls}}`, "map[activeRuns:0 observedGeneration:-1]"},
+		"JobRun": {`{job: a}`, "map[observedGeneration:-1]"},
 	} {
-		obj := object(t, kind, "new", spec)
+		obj := object(t, kind, "new", tc.spec)
 		obj.Object["status"] = map[string]any{"observedGeneration": int64(7)}
 		if err := objects.Create(t.Context(), obj, client.DryRunAll); err != nil {
 			t.Fatal(err)
 		}
-		if got := fmt.Sprint(obj.Object["status"]); got != "map[observedGeneration:-1]" {
-			t.Errorf("%s: status of a new object is %s", kind, got)
+		if got := fmt.Sprint(obj.Object["status"]); got != tc.want {
+			t.Errorf("%s: status of a new object is %s, want %s", kind, got, tc.want)
 		}
 	}
 }
