@@ -19,7 +19,7 @@ import (
 	"github.com/grantry/grantry/test/harness"
 )
 
-// kills is how often the operator is killed. KILLS overrides it.
+// kills is how often the operator is killed, two times a round. KILLS overrides it.
 func kills(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("KILLS")
@@ -27,8 +27,8 @@ func kills(t *testing.T) int {
 		return 100
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("KILLS=%q is not a positive number", text)
+	if err != nil || n < 2 {
+		t.Fatalf("KILLS=%q is not a number of at least 2", text)
 	}
 	return n
 }
@@ -51,7 +51,7 @@ func TestKilledOperator(t *testing.T) {
 		job(ns, "team-c.ondemand", "carol", v1alpha1.StartOnDemand),
 	)
 	children := keepLedger(t, cluster, ns)
-	rounds := kills(t)
+	rounds := kills(t) / 2
 	for round := range rounds {
 		if err := c.Delete(t.Context(), grant("carol", "", "")); err != nil {
 			t.Fatal(err)
@@ -74,8 +74,8 @@ func TestKilledOperator(t *testing.T) {
 
 // load of each owner in each round: Jobs that run at their creation, and runs of a Job that exists.
 const (
-	jobsPerRound = 3
-	runsPerRound = 2
+	jobsPerRound = 6
+	runsPerRound = 4
 )
 
 // addLoad creates a round's Jobs and runs, and returns the UIDs of carol's runs.
@@ -97,19 +97,23 @@ func addLoad(t *testing.T, c client.Client, ns string, round int) (revoked []typ
 }
 
 // killWhileWorking runs the operator for a moment that ends somewhere between its start and its being
-// done with everything.
+// done with everything: half of the time it is counted from the start, half of the time from readiness.
 func killWhileWorking(t *testing.T, cluster *harness.Cluster, binary string, random *rand.Rand) {
 	t.Helper()
 	operator, err := cluster.StartOperator(t.Context(), binary)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := operator.WaitReady(ctx); err != nil {
-		t.Fatal(err)
+	moment := time.Second
+	if random.IntN(2) == 0 {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if err := operator.WaitReady(ctx); err != nil {
+			t.Fatal(err)
+		}
+		moment = 400 * time.Millisecond
 	}
-	time.Sleep(time.Duration(random.Int64N(int64(400 * time.Millisecond))))
+	time.Sleep(time.Duration(random.Int64N(int64(moment))))
 	operator.Kill()
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	toolscache "k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -34,6 +36,7 @@ const writers = 32
 // start brings up a cluster for a test, with a client that has no limits.
 func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.Client, string) {
 	t.Helper()
+	ctrl.SetLogger(logr.Discard()) // what fails is said by the tests
 	cluster, err := harness.Up(t.Context(), harness.Options{
 		Name: fmt.Sprintf("e2e-%d", os.Getpid()), Nodes: "kwok", UpArgs: upArgs, Log: os.Stderr,
 	})
