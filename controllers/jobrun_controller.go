@@ -239,11 +239,14 @@ func (r *JobRunReconciler) launch(ctx context.Context, in runInput) (refused *ru
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		// Created before, by this operator before it stopped or by another that led; or not ours at all.
-		switch _, err = r.childOf(ctx, r.Live, in.Run); {
+		var ours *batchv1.Job
+		switch ours, err = r.childOf(ctx, r.Live, in.Run); {
 		case errors.Is(err, errForeignChild):
 			return rejectedPlan(in, err.Error()), nil
 		case err != nil:
 			return nil, err
+		case ours != nil:
+			r.launched.add(in.Run)
 		}
 		// Its own events bring the status, unless it went before the cache saw it.
 		return &runPlan{RequeueAfter: staleCacheRetry}, nil

@@ -117,7 +117,7 @@ func planFinished(in runInput) runPlan {
 // planLaunched follows the child, and applies onRevoke to it.
 func planLaunched(in runInput) runPlan {
 	plan := runPlan{
-		Ready:          report{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonLaunched, Message: "The batch/v1 Job was created"},
+		Ready:          readyAsLaunched(),
 		Authorized:     authorizedReport(in.Verdict),
 		Child:          &v1alpha1.ChildReference{Name: in.Child.Name, UID: in.Child.UID},
 		Grant:          in.Child.Annotations[v1alpha1.AnnotationGrant],
@@ -195,6 +195,10 @@ func withRevocation(plan runPlan, in runInput) runPlan {
 	return plan
 }
 
+func readyAsLaunched() report {
+	return report{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonLaunched, Message: "The batch/v1 Job was created"}
+}
+
 // planLost ends a run whose child was seen and is no more, once the API server says so, too.
 func planLost(in runInput) runPlan {
 	switch {
@@ -205,6 +209,7 @@ func planLost(in runInput) runPlan {
 	default:
 		message := fmt.Sprintf("The batch/v1 Job %s was deleted before it ended; delete the JobRun to stop a run", batchjob.ChildName(in.Run))
 		return runPlan{
+			Ready:      readyAsLaunched(), // for the first time, if the child went at once
 			FinishedAt: &metav1.Time{Time: in.Now}, Succeeded: failed(v1alpha1.StateFailed, message),
 		}
 	}

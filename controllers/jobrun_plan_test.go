@@ -413,6 +413,7 @@ func TestPlanRun(t *testing.T) {
 		"lost": {
 			run: runEdits(sawChild), verdict: granted, live: liveYes,
 			want: planned{
+				Ready:     saysLaunched,
 				Succeeded: "False Failed: The batch/v1 Job " + batchjob.ChildName(plannedRun()) + " was deleted before it ended; delete the JobRun to stop a run",
 				Finished:  at(0),
 			},
@@ -421,6 +422,7 @@ func TestPlanRun(t *testing.T) {
 		"launched by this process, and lost before the status told of it: not again": {
 			made: true, verdict: granted, live: liveYes,
 			want: planned{
+				Ready:     saysLaunched,
 				Succeeded: "False Failed: The batch/v1 Job " + batchjob.ChildName(plannedRun()) + " was deleted before it ended; delete the JobRun to stop a run",
 				Finished:  at(0),
 			},

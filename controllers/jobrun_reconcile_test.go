@@ -222,6 +222,9 @@ func TestJobRunReconciler_launchesOnceWhateverHappensToTheWrite(t *testing.T) {
 			if got := len(s.children(t)); got != 1 {
 				t.Errorf("there are %d children", got)
 			}
+			if !s.launched.has(s.run(t)) {
+				t.Error("it is not remembered that the run was launched")
+			}
 			got, err := s.reconcile(t)
 			if want := (ctrl.Result{RequeueAfter: staleCacheRetry}); err != nil || got != want {
 				t.Errorf("while the cache is behind: %v, %v; want %v", got, err, want)

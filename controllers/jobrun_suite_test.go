@@ -272,8 +272,8 @@ func (s *story) invariants(t *testing.T) {
 		if len(children[run.UID]) > 1 {
 			t.Errorf("run %s has the children %v", run.Name, children[run.UID])
 		}
-		if launched := run.Status.Child != nil; launched != meta.IsStatusConditionTrue(run.Status.Conditions, v1alpha1.ConditionReady) {
-			t.Errorf("run %s: its child is %v, and Ready says another thing", run.Name, run.Status.Child)
+		if run.Status.Child != nil && !meta.IsStatusConditionTrue(run.Status.Conditions, v1alpha1.ConditionReady) {
+			t.Errorf("run %s has the child %v, and is not Ready", run.Name, run.Status.Child)
 		}
 	}
 }
@@ -312,6 +312,7 @@ func TestRuns(t *testing.T) {
 		"revoked: Delete":                                 storyRevokeDelete,
 		"a run fails, and the container tells why":        storyFails,
 		"a child that is deleted has failed":              storyChildDeleted,
+		"a child that is deleted at once has, too":        storyChildDeletedAtOnce,
 		"a run is stopped by deleting it":                 storyRunDeleted,
 		"the history has limits":                          storyHistory,
 		"a run may come before its Job":                   storyRunBeforeJob,
@@ -643,6 +644,16 @@ func storyChildDeleted(s *story) {
 	s.expectState(t, run, v1alpha1.StateFailed, "was deleted before it ended; delete the JobRun to stop a run")
 	s.nothingIsLaunched(t)
 	s.Eventually(func() []string { return s.events(t, run) }).Should(ContainElement(HavePrefix("Warning Failed: ")), "an event tells it")
+}
+
+// A child that goes before the run's status tells of it was launched all the same.
+func storyChildDeletedAtOnce(s *story) {
+	t := s.t
+	s.grant(t, "dev", v1alpha1.ActionRun)
+	run := s.creationRun(t, s.job(t, "dev.job"))
+	s.Expect(s.Delete(t.Context(), s.launched(t, run), client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	s.expectState(t, run, v1alpha1.StateFailed, "was deleted before it ended")
+	s.nothingIsLaunched(t)
 }
 
 func storyRunDeleted(s *story) {
