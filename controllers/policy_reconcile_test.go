@@ -188,21 +188,3 @@ func TestGrantReconciler_grantsOf(t *testing.T) {
 		t.Errorf("grantsOf() = %v, want nothing", got)
 	}
 }
-
-func TestWithStatusError(t *testing.T) {
-	t.Parallel()
-	reconcileErr, statusErr := reconcile.TerminalError(errors.New("bad spec")), errors.New("conflict")
-	if got := withStatusError(nil, nil); got != nil {
-		t.Errorf("of nothing: %v", got)
-	}
-	if got := withStatusError(reconcileErr, nil); !errors.Is(got, reconcileErr) {
-		t.Errorf("of a reconcile's error alone: %v", got)
-	}
-	if got := withStatusError(nil, statusErr); !errors.Is(got, statusErr) {
-		t.Errorf("of a status write's error alone: %v", got)
-	}
-	both := withStatusError(reconcileErr, statusErr)
-	if !errors.Is(both, statusErr) || errors.Is(both, reconcile.TerminalError(nil)) {
-		t.Errorf("of both: %v; want one that is retried", both)
-	}
-}

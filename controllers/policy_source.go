@@ -6,9 +6,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/policystore"
@@ -23,6 +25,25 @@ const policyPause = 50 * time.Millisecond
 type policySource struct {
 	store    *policystore.Store
 	affected func(context.Context) ([]ctrl.Request, error)
+}
+
+var _ source.SyncingSource = policySource{}
+
+// policyPatience is how long a controller waits for the first snapshot before it starts to work. After
+// that it works without, so that those who wait are told: nothing is launched, and every status says why.
+const policyPatience = 5 * time.Second
+
+// WaitForSync holds the controller's workers back until the policy is known. Without it, an operator that
+// starts would write "not synced" into every status, and take it back milliseconds later.
+func (s policySource) WaitForSync(ctx context.Context) error {
+	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, policyPatience, true, func(context.Context) (bool, error) {
+		return s.store.Synced(), nil
+	})
+	if ctx.Err() == nil && wait.Interrupted(err) {
+		ctrl.LoggerFrom(ctx).Info("Policy is not loaded yet; nothing is launched until it is")
+		return nil
+	}
+	return err
 }
 
 // Start begins to listen, and returns.

@@ -46,19 +46,6 @@ func unlessConflict(err error) (ctrl.Result, error) {
 	return ctrl.Result{}, err
 }
 
-// withStatusError adds a status write's failure to a reconcile's own. The reconcile's error is kept as
-// text only: a terminal error inside would stop the retry that the unwritten status needs.
-func withStatusError(err, statusErr error) error {
-	switch {
-	case statusErr == nil:
-		return err
-	case err == nil:
-		return statusErr
-	default:
-		return fmt.Errorf("%w (reconcile: %v)", statusErr, err)
-	}
-}
-
 // specChanged passes an event that may change what an object means: another generation, the begin of
 // its deletion, or another object of the same name, made while the watch was down. Status and labels
 // are not the concern of policy.
