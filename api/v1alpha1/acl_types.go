@@ -27,7 +27,7 @@ type ACL struct {
 	// status is what Grantry found. Only Grantry writes it.
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1,"grants":0,"subjects":0}
-	Status ACLStatus `json:"status,omitempty"`
+	Status ACLStatus `json:"status,omitempty"` //nolint:kubeapilinter // counts of 0 are shown
 }
 
 // ACLSpec is a protected resource, as a DC/OS permission string or in the typed form for jobs.
@@ -92,11 +92,11 @@ type ACLStatus struct {
 
 	// grants is how many Grants name this ACL, in force or not.
 	// +optional
-	Grants int32 `json:"grants"`
+	Grants int32 `json:"grants"` //nolint:kubeapilinter // none is shown as 0
 
 	// subjects is how many different subjects those Grants name.
 	// +optional
-	Subjects int32 `json:"subjects"`
+	Subjects int32 `json:"subjects"` //nolint:kubeapilinter // none is shown as 0
 }
 
 // Reasons of an ACL's conditions.

@@ -25,7 +25,7 @@ type Group struct {
 	// status is what Grantry found. Only Grantry writes it.
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1,"members":0}
-	Status GroupStatus `json:"status,omitempty"`
+	Status GroupStatus `json:"status,omitempty"` //nolint:kubeapilinter // counts of 0 are shown
 }
 
 // GroupSpec lists members.
@@ -54,7 +54,7 @@ type GroupStatus struct {
 
 	// members is how many different members the Group adds.
 	// +optional
-	Members int32 `json:"members"`
+	Members int32 `json:"members"` //nolint:kubeapilinter // none is shown as 0
 }
 
 // GroupList is a list of Groups.

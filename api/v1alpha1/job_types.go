@@ -35,7 +35,7 @@ type Job struct {
 	// status is what Grantry found. Only Grantry writes it.
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1,"activeRuns":0}
-	Status JobStatus `json:"status,omitempty"`
+	Status JobStatus `json:"status,omitempty"` //nolint:kubeapilinter // counts of 0 are shown
 }
 
 // StartPolicy says when a Job without schedule and dependency runs.
@@ -211,7 +211,7 @@ type JobStatus struct {
 
 	// activeRuns is how many runs are not finished, waiting ones included.
 	// +optional
-	ActiveRuns int32 `json:"activeRuns"`
+	ActiveRuns int32 `json:"activeRuns"` //nolint:kubeapilinter // none is shown as 0
 
 	// lastRun is the run that was created last.
 	// +optional

@@ -47,7 +47,7 @@ func toolsets(t *testing.T) []toolset {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, applet := range strings.Fields(string(applets)) {
+		for applet := range strings.FieldsSeq(string(applets)) {
 			if err := os.Symlink(busybox, filepath.Join(dir, applet)); err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +87,7 @@ func (s toolset) fetch(t *testing.T, artifacts ...v1alpha1.Artifact) (dir, outpu
 	for _, arg := range child.Spec.Template.Spec.InitContainers[0].Command[1:] {
 		args = append(args, expand(arg))
 	}
-	command := exec.CommandContext(t.Context(), s.shell, args...) //nolint:gosec // what is tested
+	command := exec.CommandContext(t.Context(), s.shell, args...)
 	command.Dir = t.TempDir()
 	command.Env = []string{"PATH=" + s.path, "MESOS_SANDBOX=" + dir}
 	out, err := command.CombinedOutput()
@@ -170,7 +170,7 @@ func TestFetch(t *testing.T) {
 			if strings.Contains(output, server.URL) {
 				t.Errorf("the log has the address, in which there may be a password: %s", output)
 			}
-			got, err := exec.CommandContext(t.Context(), filepath.Join(dir, "tool")).Output() //nolint:gosec // what is tested
+			got, err := exec.CommandContext(t.Context(), filepath.Join(dir, "tool")).Output()
 			if err != nil || string(got) != "works\n" {
 				t.Errorf("got %q, %v", got, err)
 			}

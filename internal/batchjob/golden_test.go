@@ -40,7 +40,7 @@ func TestChild_golden(t *testing.T) {
 			}
 			wantFile := filepath.Join(filepath.Dir(file), "want.yaml")
 			if *update {
-				if err := os.WriteFile(wantFile, got, 0o644); err != nil { //nolint:gosec // a file of the repository
+				if err := os.WriteFile(wantFile, got, 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -261,7 +261,7 @@ func (m *mapping) environment() {
 			// The value itself stays out of the message: it may be a secret in the wrong place.
 			m.invalid(path, field.OmitValueType{}, `expected a string or {"secret": "name"}`)
 		case value.Secret != "":
-			source, _ := m.secret(value.Secret)
+			source := m.secret(value.Secret)
 			variable.ValueFrom = &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 				LocalObjectReference: corev1.LocalObjectReference{Name: source.name}, Key: source.key,
 			}}

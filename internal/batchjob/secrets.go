@@ -15,15 +15,14 @@ const defaultSecretKey = "value"
 // secretRef is a key of a Secret in the Job's namespace.
 type secretRef struct{ name, key string }
 
-// secret is the source of a name from secrets, and whether it can be used. What is wrong with it is said
-// once, by secretsAreUsed.
-func (m *mapping) secret(name string) (secretRef, bool) {
-	source, defined := m.spec.Secrets[name]
-	if !defined {
-		return secretRef{}, false
+// secret is the source of a name from secrets; the zero one if it can't be used. What is wrong with it is
+// said once, by secretsAreUsed.
+func (m *mapping) secret(name string) secretRef {
+	ref, err := parseSource(m.spec.Secrets[name].Source, m.job)
+	if err != nil {
+		return secretRef{}
 	}
-	ref, err := parseSource(source.Source, m.job)
-	return ref, err == nil
+	return ref
 }
 
 // parseSource reads path#key. As in DC/OS, a secret with a path is for the jobs at and below the path:

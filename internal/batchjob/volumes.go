@@ -53,7 +53,7 @@ func (m *mapping) volume(volume v1alpha1.Volume, at *field.Path, mount corev1.Vo
 		if m.spec.Docker != nil {
 			m.refuse(at.Child("secret"), "file based secrets are only supported by ucr")
 		}
-		ref, _ := m.secret(volume.Secret)
+		ref := m.secret(volume.Secret)
 		mount.ReadOnly, mount.SubPath = true, ref.key
 		source.Secret = &corev1.SecretVolumeSource{SecretName: ref.name, Items: []corev1.KeyToPath{{Key: ref.key, Path: ref.key}}}
 	case volume.Mode == "":

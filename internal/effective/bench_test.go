@@ -220,6 +220,7 @@ func checkDuels(t *testing.T) {
 
 // fight returns the time of a decision as a part of the time of a naive one.
 func (d duel) fight(t *testing.T) float64 {
+	t.Helper()
 	allowed := 0
 	var ours, theirs []time.Duration
 	for range 61 {

@@ -197,7 +197,8 @@ func checkExplain(t *testing.T, s *Snapshot, q Query, v Verdict, why string) {
 func checkReverse(t interface {
 	Helper()
 	Errorf(string, ...any)
-}, s *Snapshot, q Query, v Verdict) {
+}, s *Snapshot, q Query, v Verdict,
+) {
 	t.Helper()
 	listed := slices.ContainsFunc(s.WhoCan(q.Resource, q.AnyOf, q.At), func(h Holding) bool {
 		return h.Subject == q.User || (h.Subject.Kind == KindGroup && slices.Contains(q.Groups, h.Subject.Name))

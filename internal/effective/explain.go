@@ -83,7 +83,7 @@ func (s *Snapshot) nearest(q *Query) Miss {
 }
 
 // candidates yields the grants of a subject that may be the nearest miss.
-func (p *probe) candidates(who *subject) func(yield func(*grant) bool) {
+func (p *probe) candidates(who *subject) func(yield func(*grant) bool) { //nolint:gocognit // the loops are those of the index
 	return func(yield func(*grant) bool) {
 		if who.grants.n <= explainLimit {
 			for it := range who.grants.all {
@@ -152,6 +152,7 @@ func compareMisses(a, b Miss) int {
 		byTime = b.Holding.ExpiresAt.Compare(a.Holding.ExpiresAt)
 	case MissNoGrant:
 		return 0
+	default: // no time tells them apart
 	}
 	return cmp.Or(byTime, cmp.Compare(b.shared, a.shared), a.Holding.Via.compare(b.Holding.Via), cmp.Compare(a.Holding.Grant, b.Holding.Grant))
 }
@@ -215,6 +216,7 @@ func (m Miss) String() string {
 		return fmt.Sprintf("closest is %s, which gives it on %s", grant, h.Resource.Describe())
 	case MissNotAQuestion:
 		return "no valid resource or action was asked for"
+	case MissNoGrant:
 	}
 	return "no grant of the user or of its groups comes near"
 }

@@ -51,8 +51,10 @@ func sortHoldings(list []Holding) []Holding {
 
 // holding describes a grant as held by the subject that it names.
 func (s *Snapshot) holding(g *grant, via Subject, at instant) Holding {
-	h := Holding{Subject: via, Via: via, Grant: g.name, ACL: g.acl.name, Actions: g.actions,
-		NotBefore: startTime(g.starts()), ExpiresAt: endTime(g.ends())}
+	h := Holding{
+		Subject: via, Via: via, Grant: g.name, ACL: g.acl.name, Actions: g.actions,
+		NotBefore: startTime(g.starts()), ExpiresAt: endTime(g.ends()),
+	}
 	if a := s.acl(g.acl); a != nil {
 		h.Resource = a.resource
 	}
@@ -71,7 +73,7 @@ func (s *Snapshot) holding(g *grant, via Subject, at instant) Holding {
 // that allow it, and the members of their groups as far as Group objects name them. Members that only
 // the authenticator knows are represented by their group. The list is sorted; it looks at the grants
 // on the resource and on all that is above it.
-func (s *Snapshot) WhoCan(resource permission.Resource, anyOf permission.Actions, at time.Time) []Holding {
+func (s *Snapshot) WhoCan(resource permission.Resource, anyOf permission.Actions, at time.Time) []Holding { //nolint:gocognit // the loops are those of the index
 	var p probe
 	if !p.start(s, &Query{Resource: resource, AnyOf: anyOf, At: at}) {
 		return nil

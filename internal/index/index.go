@@ -19,7 +19,7 @@ const GrantACL = "spec.acl"
 // RunJob finds the JobRuns of a Job.
 const RunJob = "spec.job"
 
-// RunUnfinished, as "true", finds the JobRuns that can still change.
+// RunUnfinished finds the JobRuns that can still change, by the value "true".
 const RunUnfinished = "unfinished"
 
 // RunUnfinishedOfJob finds the JobRuns of a Job that can still change.

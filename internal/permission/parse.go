@@ -79,8 +79,10 @@ func ParseJobResource(instance, path string) (Resource, error) {
 	}
 	r, err := ParseResource(id)
 	if err == nil && (r.family != FamilyJobs || r.scope != instance) {
-		err = &ParseError{Input: id, Reason: ReasonBadSegment, Offset: len(jobsHead),
-			Problem: fmt.Sprintf("instance %q is not the name of a namespace", instance), Fix: "name one namespace"}
+		err = &ParseError{
+			Input: id, Reason: ReasonBadSegment, Offset: len(jobsHead),
+			Problem: fmt.Sprintf("instance %q is not the name of a namespace", instance), Fix: "name one namespace",
+		}
 	}
 	if err != nil {
 		return Resource{}, err
@@ -286,6 +288,7 @@ func (p *parser) checkInstance(h head) error {
 		ok = len(h.scope) <= maxInstance && isLabel(h.scope)
 	case FamilyServices:
 		ok = !strings.Contains(h.scope, "/")
+	default: // no other family has an instance
 	}
 	if !ok {
 		return p.fail(ReasonBadSegment, h.scopeAt, fmt.Sprintf("instance %q is not the name of a namespace", h.scope),
@@ -318,6 +321,7 @@ func (p *parser) parseTail(h head) (Resource, error) {
 		r.seps, check = dot|slash, checkJobSegment
 	case FamilyServices, FamilyAppID:
 		r.seps = slash
+	default: // one literal part
 	}
 	tail, at := p.text[h.tailAt:], h.tailAt
 	if i := strings.IndexByte(tail, ':'); i >= 0 {

@@ -20,10 +20,10 @@ import (
 
 var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 
-func loaded(t testing.TB, objs ...pending) *Store {
-	t.Helper()
+func loaded(tb testing.TB, objs ...pending) *Store {
+	tb.Helper()
 	s := New(nil, clocktesting.NewFakeClock(noon))
-	s.load(t.Context(), objs)
+	s.load(tb.Context(), objs)
 	return s
 }
 
@@ -116,7 +116,9 @@ func TestQueue_deletionsOfEveryKind(t *testing.T) {
 		t.Fatalf("the snapshot holds %+v, want %+v", got, want)
 	}
 	s.apply(t.Context(), []pending{
-		{objectKey: objectKey{kindACL, "dev"}}, {objectKey: objectKey{kindGrant, "g"}}, {objectKey: objectKey{kindGroup, "devs"}},
+		{objectKey: objectKey{kindACL, "dev"}},
+		{objectKey: objectKey{kindGrant, "g"}},
+		{objectKey: objectKey{kindGroup, "devs"}},
 		{objectKey: objectKey{kind(99), "odd"}},
 	})
 	if got := s.Snapshot().Counts(); got != (effective.Counts{}) {

@@ -68,7 +68,7 @@ func compareRates(t *testing.T, cluster *harness.Cluster, c client.Client, binar
 	t.Logf("API calls per launch: %.2f until the pods exist, %.2f until every status says so", atPods/launches, settled/launches)
 	usage := operator.Usage()
 	t.Logf("operator: %.0f MiB resident with %d Jobs and runs, %.2f ms of CPU per launch",
-		memory/(1<<20), launches, 1000*(time.Duration(usage.Utime.Nano()+usage.Stime.Nano())).Seconds()/launches)
+		memory/(1<<20), launches, 1000*time.Duration(usage.Utime.Nano()+usage.Stime.Nano()).Seconds()/launches)
 	if settled/launches > 6 {
 		t.Errorf("%.2f API calls per launch, want 6 at the most", settled/launches)
 	}
