@@ -18,16 +18,16 @@ import (
 )
 
 // SecurityMode says how much of what DC/OS guarded is asked.
-type SecurityMode string
+type SecurityMode = permission.SecurityMode
 
-// The security modes of DC/OS.
+// The security modes, as launches see them.
 const (
 	// ModeDisabled launches without asking.
-	ModeDisabled SecurityMode = "disabled"
+	ModeDisabled = permission.ModeDisabled
 	// ModePermissive asks for the Job's own resource.
-	ModePermissive SecurityMode = "permissive"
+	ModePermissive = permission.ModePermissive
 	// ModeStrict also asks for the right to start tasks of that id: dcos:mesos:master:task:app_id:<path>.
-	ModeStrict SecurityMode = "strict"
+	ModeStrict = permission.ModeStrict
 )
 
 // ParseSecurityMode reads a security mode, as in a flag.

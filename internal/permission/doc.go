@@ -2,8 +2,9 @@
 //
 // It decides three things: whether a string is a well-formed resource id (ParseResource), whether an
 // id covers another (Resource.Covers), and which actions satisfy which (Actions.Satisfies). Covers
-// puts the three together for escalation checks. The package knows no subjects, grants, time or
-// Kubernetes; it only imports the standard library, keeps no state and reads no clock.
+// puts the three together for escalation checks. It also names the security modes, which say what others
+// ask. The package knows no subjects, grants, time or Kubernetes; it only imports the standard library,
+// keeps no state and reads no clock.
 //
 // # Families
 //
