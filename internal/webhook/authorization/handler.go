@@ -1,0 +1,187 @@
+// Package authorization answers the API server's SubjectAccessReviews over HTTP.
+//
+// It reads, decodes and writes; what is allowed is the authorizer's to say. A "no" is an answer with status
+// 200. Another status says that the request was not a question, and leaves it to the API server's failure
+// policy.
+package authorization
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	serializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/grantry/grantry/internal/authorizer"
+	"github.com/grantry/grantry/internal/metrics"
+)
+
+// MaxBody is how long a body may be.
+const MaxBody = 1 << 20
+
+// Authorizer decides.
+type Authorizer interface {
+	Authorize(ctx context.Context, r *authorizer.Request) authorizer.Decision
+	// Failed is the decision on a request that could not be decided.
+	Failed(reason string, err error) authorizer.Decision
+}
+
+// Handler answers POSTs of a SubjectAccessReview in JSON.
+type Handler struct {
+	Authorizer Authorizer
+	// Clock measures how long answers take.
+	Clock clock.PassiveClock
+}
+
+var _ http.Handler = (*Handler)(nil)
+
+var (
+	reviewKind = authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview")
+	codec      = newCodec()
+)
+
+// newCodec reads JSON and nothing else, and fields that are not known are left alone: the API server may
+// be newer than Grantry.
+func newCodec() *serializer.Serializer {
+	s := runtime.NewScheme()
+	utilruntime.Must(authorizationv1.AddToScheme(s))
+	return serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, s, s, serializer.SerializerOptions{})
+}
+
+// refusal is why a request is not a question.
+type refusal struct {
+	code int
+	err  error
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := h.Clock.Now()
+	defer func() { metrics.AuthorizationSeconds.Observe(h.Clock.Since(began).Seconds()) }()
+	spec, refused := read(w, r)
+	if refused != nil {
+		metrics.AuthorizationRefusedRequests.WithLabelValues(strconv.Itoa(refused.code)).Inc()
+		if refused.code == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", http.MethodPost)
+		}
+		write(w, r, refused.code, authorizationv1.SubjectAccessReviewStatus{EvaluationError: refused.err.Error()})
+		return
+	}
+	decision := h.decide(r.Context(), spec)
+	metrics.AuthorizationDecisions.WithLabelValues(decision.Verdict.String(), decision.Kind.String()).Inc()
+	log := ctrl.LoggerFrom(r.Context()).WithName("authorization").V(2)
+	if a := spec.ResourceAttributes; a != nil && log.Enabled() {
+		log.Info("Decided", "user", spec.User, "verb", a.Verb, "group", a.Group, "resource", a.Resource, "subresource", a.Subresource,
+			"namespace", a.Namespace, "name", a.Name, "verdict", decision.Verdict.String(), "reason", decision.Reason, "took", h.Clock.Since(began))
+	}
+	if decision.Err != nil {
+		ctrl.LoggerFrom(r.Context()).WithName("authorization").V(1).Info("Could not decide", "error", decision.Err.Error(), "verdict", decision.Verdict.String())
+	}
+	write(w, r, http.StatusOK, statusOf(decision))
+}
+
+// read returns the question, or why there is none.
+func read(w http.ResponseWriter, r *http.Request) (*authorizationv1.SubjectAccessReviewSpec, *refusal) {
+	if r.Method != http.MethodPost {
+		return nil, &refusal{http.StatusMethodNotAllowed, errors.New("only POST is served")}
+	}
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return nil, &refusal{http.StatusUnsupportedMediaType, errors.New("only application/json is served")}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
+		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Errorf("the body is longer than %d bytes", MaxBody)}
+	}
+	if err != nil {
+		return nil, &refusal{http.StatusBadRequest, errors.New("the body could not be read")}
+	}
+	spec, err := decode(body)
+	if err != nil {
+		return nil, &refusal{http.StatusBadRequest, err}
+	}
+	return spec, nil
+}
+
+// decode reads a SubjectAccessReview of v1, and no other kind. Errors don't repeat the body.
+func decode(body []byte) (*authorizationv1.SubjectAccessReviewSpec, error) {
+	object, _, err := codec.Decode(body, nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("the body is not a %s of %s", reviewKind.Kind, reviewKind.GroupVersion())
+	}
+	review, ok := object.(*authorizationv1.SubjectAccessReview)
+	if !ok {
+		return nil, fmt.Errorf("the body is not a %s of %s", reviewKind.Kind, reviewKind.GroupVersion())
+	}
+	if (review.Spec.ResourceAttributes == nil) == (review.Spec.NonResourceAttributes == nil) {
+		return nil, errors.New("exactly one of resourceAttributes and nonResourceAttributes must be there")
+	}
+	return &review.Spec, nil
+}
+
+// requestOf is the authorizer's request for a question about a resource. A raw selector is ignored, and so
+// are requirements that come with one: two selectors that say different things narrow nothing.
+func requestOf(spec *authorizationv1.SubjectAccessReviewSpec) *authorizer.Request {
+	a := spec.ResourceAttributes
+	r := &authorizer.Request{
+		User: spec.User, Groups: spec.Groups, Verb: a.Verb, Group: a.Group, Resource: a.Resource, Subresource: a.Subresource,
+		Namespace: a.Namespace, Name: a.Name,
+	}
+	if a.LabelSelector != nil && a.LabelSelector.RawSelector == "" {
+		r.Requirements = a.LabelSelector.Requirements
+	}
+	return r
+}
+
+// decide asks the authorizer. A panic allows nothing.
+func (h *Handler) decide(ctx context.Context, spec *authorizationv1.SubjectAccessReviewSpec) (d authorizer.Decision) {
+	defer func() {
+		if p := recover(); p != nil {
+			metrics.AuthorizationPanics.Inc()
+			err := fmt.Errorf("panic: %v", p)
+			ctrl.LoggerFrom(ctx).WithName("authorization").Error(err, "Could not decide")
+			d = h.Authorizer.Failed("Grantry could not decide", errors.New("internal error"))
+		}
+	}()
+	if spec.ResourceAttributes == nil {
+		return authorizer.Decision{} // paths such as /healthz are not Grantry's
+	}
+	return h.Authorizer.Authorize(ctx, requestOf(spec))
+}
+
+// statusOf says a decision in the API's words.
+func statusOf(d authorizer.Decision) authorizationv1.SubjectAccessReviewStatus {
+	status := authorizationv1.SubjectAccessReviewStatus{
+		Allowed: d.Verdict == authorizer.Allow, Denied: d.Verdict == authorizer.Deny, Reason: d.Reason,
+	}
+	if d.Err != nil && !status.Allowed {
+		status.EvaluationError = "Grantry could not find out what it needs to decide" // what failed is in the log
+	}
+	return status
+}
+
+// write sends an answer of the question's kind.
+func write(w http.ResponseWriter, r *http.Request, code int, status authorizationv1.SubjectAccessReviewStatus) {
+	body, err := json.Marshal(&authorizationv1.SubjectAccessReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: reviewKind.GroupVersion().String(), Kind: reviewKind.Kind}, Status: status,
+	})
+	if err == nil {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		w.WriteHeader(code)
+		_, err = w.Write(body)
+	}
+	if err != nil { // who asked has gone
+		ctrl.LoggerFrom(r.Context()).WithName("authorization").V(2).Info("Could not answer", "error", err.Error())
+	}
+}
