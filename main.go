@@ -28,6 +28,7 @@ import (
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/controllers"
 	"github.com/grantry/grantry/internal/index"
+	"github.com/grantry/grantry/internal/joblookup"
 	"github.com/grantry/grantry/internal/policystore"
 )
 
@@ -66,6 +67,7 @@ type options struct {
 	probeAddress   string
 	leaderElect    bool
 	leaseNamespace string
+	authorization  authorizationOptions
 	log            zap.Options
 }
 
@@ -87,6 +89,7 @@ func managerCommand() *cobra.Command {
 	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "Let one replica at a time write; needed with more than one")
 	f.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "Namespace of the leader's lease; unset is the operator's own")
+	o.authorization.bind(f)
 	gofs := flag.NewFlagSet("", flag.ContinueOnError)
 	o.log.BindFlags(gofs)
 	ctrl.RegisterFlags(gofs)
@@ -126,6 +129,9 @@ func (o *options) run(ctx context.Context) error {
 	if err := mgr.AddReadyzCheck("policy", store.ReadyCheck); err != nil {
 		return err
 	}
+	if err := o.setUpAuthorization(mgr, store); err != nil {
+		return err
+	}
 	return mgr.Start(ctx)
 }
 
@@ -141,13 +147,16 @@ func (o *options) managerOptions() ctrl.Options {
 		LeaderElectionReleaseOnCancel: true,
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject:         map[client.Object]cache.ByObject{&batchv1.Job{}: {Label: children(), Transform: slimChild}},
+			ByObject: map[client.Object]cache.ByObject{
+				&batchv1.Job{}:  {Label: ofRuns(), Transform: slimChild},
+				joblookup.Pod(): {Label: ofRuns()},
+			},
 		},
 	}
 }
 
-// children selects the batch/v1 Jobs that runs own: no others are cached.
-func children() labels.Selector {
+// ofRuns selects the batch/v1 Jobs and the pods of runs: no others are cached.
+func ofRuns() labels.Selector {
 	ours, err := labels.NewRequirement(v1alpha1.LabelRun, selection.Exists, nil)
 	utilruntime.Must(err) // the key is a constant
 	return labels.NewSelector().Add(*ours)

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/pflag"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/grantry/grantry/internal/authorizer"
+	"github.com/grantry/grantry/internal/joblookup"
+	"github.com/grantry/grantry/internal/policystore"
+	"github.com/grantry/grantry/internal/webhook/authorization"
+)
+
+// authorizationOptions are the flags of the authorization webhook.
+type authorizationOptions struct {
+	address string
+	certDir string
+	callers []string
+}
+
+func (o *authorizationOptions) bind(f *pflag.FlagSet) {
+	f.StringVar(&o.address, "authorization-bind-address", "", "Address of the authorization webhook; unset turns it off")
+	f.StringVar(&o.certDir, "authorization-cert-dir", "/etc/grantry/authorization", "Directory with tls.crt and tls.key of the authorization webhook, and ca.crt, which signs its callers' certificates")
+	f.StringSliceVar(&o.callers, "authorization-client-names", nil, "Common names of the certificates that may call the authorization webhook; unset is every one that ca.crt signed")
+}
+
+// setUpAuthorization adds the authorization webhook, on every replica, if an address is set.
+func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store) error {
+	if o.authorization.address == "" {
+		return nil
+	}
+	server := &authorization.Server{
+		Address: o.authorization.address, CertDir: o.authorization.certDir, Callers: o.authorization.callers,
+		Handler: &authorization.Handler{
+			Authorizer: &authorizer.Authorizer{
+				Policy: store, Clock: clock.RealClock{}, Mode: o.Mode, DefaultInstance: o.DefaultInstance,
+				Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound},
+			},
+			Clock: clock.RealClock{},
+		},
+		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache()) },
+	}
+	if err := mgr.Add(server); err != nil {
+		return fmt.Errorf("add the authorization webhook: %w", err)
+	}
+	return mgr.AddReadyzCheck("authorization", server.ReadyCheck)
+}

@@ -1,0 +1,139 @@
+package joblookup
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
+)
+
+var (
+	errNone = errors.New("none")
+	errDown = errors.New("down")
+)
+
+func meta(name string, owner ...metav1.OwnerReference) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: "n", Name: name, UID: types.UID("uid-" + name), OwnerReferences: owner}
+}
+
+func ref(apiVersion, kind, name, uid string) metav1.OwnerReference {
+	return metav1.OwnerReference{APIVersion: apiVersion, Kind: kind, Name: name, UID: types.UID(uid), Controller: new(true)}
+}
+
+// there is what the API server holds.
+func there() []client.Object {
+	byChild, byRun := ref("batch/v1", "Job", "child", "uid-child"), ref("grantry.dev/v1alpha1", "JobRun", "run", "uid-run")
+	forged := &corev1.Pod{ObjectMeta: meta("forged")}
+	forged.Labels = map[string]string{v1alpha1.LabelRun: "uid-run", v1alpha1.AncestorLabelPrefix + "dev.job": ""}
+	notController := byChild
+	notController.Controller = nil
+	return []client.Object{
+		&v1alpha1.Job{ObjectMeta: meta("dev.job")},
+		&v1alpha1.JobRun{ObjectMeta: meta("run"), Spec: v1alpha1.JobRunSpec{Job: "dev.job"}},
+		&batchv1.Job{ObjectMeta: meta("child", byRun)}, &corev1.Pod{ObjectMeta: meta("pod", byChild)},
+		&batchv1.Job{ObjectMeta: meta("alone")}, &corev1.Pod{ObjectMeta: meta("of-no-run", ref("batch/v1", "Job", "alone", "uid-alone"))},
+		&batchv1.Job{ObjectMeta: meta("late", ref("grantry.dev/v1alpha1", "JobRun", "run", "uid-before"))},
+		&corev1.Pod{ObjectMeta: meta("of-an-earlier-run", ref("batch/v1", "Job", "late", "uid-late"))},
+		&corev1.Pod{ObjectMeta: meta("of-an-earlier-child", ref("batch/v1", "Job", "child", "uid-before"))},
+		&corev1.Pod{ObjectMeta: meta("of-nothing", ref("batch/v1", "Job", "gone", "uid-gone"))},
+		&corev1.Pod{ObjectMeta: meta("of-a-set", ref("apps/v1", "ReplicaSet", "child", "uid-child"))},
+		&corev1.Pod{ObjectMeta: meta("owned-only", notController)},
+		forged,
+	}
+}
+
+func reader(down bool, objects ...client.Object) (client.Client, *int) {
+	reads := new(int)
+	return interceptor.NewClient(fake.NewClientBuilder().WithScheme(grantrytesting.Scheme).WithObjects(objects...).Build(), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+			*reads++
+			if down {
+				return errDown
+			}
+			return c.Get(ctx, key, into, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, into client.ObjectList, opts ...client.ListOption) error {
+			if down {
+				return errDown
+			}
+			return c.List(ctx, into, opts...)
+		},
+	}), reads
+}
+
+func TestLookup_jobOfPod(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"pod": "dev.job", "of-no-run": "", "of-an-earlier-run": "", "of-an-earlier-child": "", "of-nothing": "", "of-a-set": "",
+		"owned-only": "", "forged": "", "none": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			full, _ := reader(false, there()...)
+			empty, _ := reader(false)
+			for where, l := range map[string]*Lookup{"cached": {Cached: full, Live: full}, "just appeared": {Cached: empty, Live: full}} {
+				l.NotFound = errNone
+				got, err := l.JobOfPod(t.Context(), "n", name)
+				if got != want || (want == "") != errors.Is(err, errNone) {
+					t.Errorf("%s: %q, %v", where, got, err)
+				}
+			}
+		})
+	}
+}
+
+func TestLookup_readsLiveOnceOnAMiss(t *testing.T) {
+	t.Parallel()
+	cached, _ := reader(false, there()...)
+	live, reads := reader(false, &v1alpha1.JobRun{ObjectMeta: meta("new"), Spec: v1alpha1.JobRunSpec{Job: "dev.new"}})
+	l := &Lookup{Cached: cached, Live: live, NotFound: errNone}
+	for _, tc := range []struct {
+		run, want string
+		reads     int
+	}{{"run", "dev.job", 0}, {"new", "dev.new", 1}, {"none", "", 1}} {
+		*reads = 0
+		got, err := l.JobOfRun(t.Context(), "n", tc.run)
+		if got != tc.want || *reads != tc.reads || (tc.want == "") != errors.Is(err, errNone) {
+			t.Errorf("%s: %q, %v after %d live reads", tc.run, got, err, *reads)
+		}
+	}
+}
+
+func TestLookup_failuresAreNoAnswers(t *testing.T) {
+	t.Parallel()
+	empty, _ := reader(false)
+	down, _ := reader(true)
+	for where, l := range map[string]*Lookup{"cache": {Cached: down, Live: empty}, "API server": {Cached: empty, Live: down}} {
+		l.NotFound = errNone
+		if got, err := l.JobOfRun(t.Context(), "n", "run"); got != "" || !errors.Is(err, errDown) {
+			t.Errorf("%s: %q, %v", where, got, err)
+		}
+		if got, err := l.JobOfPod(t.Context(), "n", "pod"); got != "" || !errors.Is(err, errDown) {
+			t.Errorf("%s: %q, %v", where, got, err)
+		}
+	}
+}
+
+func TestLookup_holdsJobs(t *testing.T) {
+	t.Parallel()
+	full, _ := reader(false, there()...)
+	down, _ := reader(true)
+	for namespace, want := range map[string]bool{"n": true, "other": false, "": true} {
+		if got, err := (&Lookup{Cached: full}).HoldsJobs(t.Context(), namespace); got != want || err != nil {
+			t.Errorf("%q: %v, %v", namespace, got, err)
+		}
+	}
+	if got, err := (&Lookup{Cached: down}).HoldsJobs(t.Context(), "n"); got || !errors.Is(err, errDown) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
