@@ -104,7 +104,7 @@ func killWhileWorking(t *testing.T, cluster *harness.Cluster, binary string, ran
 	if err != nil {
 		t.Fatal(err)
 	}
-	moment := time.Second
+	moment := 2 * time.Second
 	if random.IntN(2) == 0 {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()

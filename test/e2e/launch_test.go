@@ -51,7 +51,7 @@ func compareRates(t *testing.T, cluster *harness.Cluster, c client.Client, binar
 	direct := timeUntilPodsExist(t, cluster, c, directly, func(i int) client.Object { return directChild(t, directly, i) })
 	removeJobs(t, c, directly, &batchv1.Job{})
 
-	operator := run(t, cluster, binary)
+	operator := run(t, cluster, binary, "--leader-elect=true", "--leader-election-namespace=grantry-system")
 	before := calls(t, operator)
 	launched := timeUntilPodsExist(t, cluster, c, granted, func(i int) client.Object {
 		return job(granted, jobName(i), "alice", v1alpha1.StartOnCreate)
