@@ -147,7 +147,9 @@ func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (r
 	}
 	if in.Job != nil {
 		in.Verdict = r.Gate.Verdict(in.Job)
-		in.Invalid = invalidMessage(batchjob.Validate(in.Job, r.Options))
+		if child == nil { // else it was launched, by whatever its definition was then
+			in.Invalid = invalidMessage(batchjob.Validate(in.Job, r.Options))
+		}
 	}
 	if child != nil && !isFinished(run) {
 		if end := endOf(child); end != nil && end.Type == batchv1.JobFailed {
