@@ -155,7 +155,11 @@ test-cel: ## Try each CEL rule of the CRDs.
 
 .PHONY: test-e2e
 test-e2e: ## Run the whole-system tests.
-	$(API_SERVER) go test -tags e2e -count=1 -timeout=30m ./test/e2e/...
+	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=30m ./test/e2e/...
+
+.PHONY: test-devcluster
+test-devcluster: ## Start a cluster with pods that run, kill it, and look for what is left.
+	go test -C hack/devcluster -tags cluster -count=1 -run Integration -v .
 
 .PHONY: bench-launch
 bench-launch: ## Measure how many runs are launched in a second.

@@ -30,6 +30,8 @@ const runSettleTime = time.Second
 // and says in status whether the Job may be launched and how its runs went.
 type JobReconciler struct {
 	client.Client
+	// Live reads the API server, past the cache.
+	Live    client.Reader
 	Gate    *LaunchGate
 	Clock   clock.PassiveClock
 	Options batchjob.Options
@@ -43,7 +45,7 @@ func (r *JobReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) erro
 		For(&v1alpha1.Job{}).
 		Watches(&v1alpha1.JobRun{}, jobOfRun()).
 		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy}).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, RateLimiter: retryLimiter()}).
 		Complete(r)
 }
 
@@ -105,7 +107,7 @@ func (r *JobReconciler) apply(ctx context.Context, job *v1alpha1.Job, plan jobPl
 		if err := ctrl.SetControllerReference(job, plan.Create, r.Scheme()); err != nil {
 			return err
 		}
-		if err := r.Create(ctx, plan.Create); err != nil && !apierrors.IsAlreadyExists(err) {
+		if err := r.createRun(ctx, job, plan.Create); err != nil {
 			errs = append(errs, fmt.Errorf("create the run of the Job's creation: %w", err))
 		}
 	}
@@ -117,6 +119,23 @@ func (r *JobReconciler) apply(ctx context.Context, job *v1alpha1.Job, plan jobPl
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// createRun creates a run, unless it is there already. One of its name that is not the Job's is an error:
+// the Job would wait for ever for a run that is another's.
+func (r *JobReconciler) createRun(ctx context.Context, job *v1alpha1.Job, run *v1alpha1.JobRun) error {
+	err := r.Create(ctx, run)
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	existing := &v1alpha1.JobRun{}
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(run), existing); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if existing.Spec.Job != job.Name || belonging(existing, job) == belongsToAnother {
+		return fmt.Errorf("JobRun %s/%s exists and is not the Job's: delete it", existing.Namespace, existing.Name)
+	}
+	return nil
 }
 
 // affectedByPolicy finds the Jobs whose verdict is not what their status says any more.

@@ -50,7 +50,7 @@ func (r *JobRunReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) e
 		// The status of a Job is not the concern of its runs: it changes with each of them.
 		Watches(&v1alpha1.Job{}, handler.EnqueueRequestsFromMapFunc(r.unfinishedRunsOf), builder.WithPredicates(specChanged)).
 		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy}).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, RateLimiter: retryLimiter()}).
 		Complete(r)
 }
 
@@ -80,14 +80,17 @@ func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	plan := planRun(in)
 	if plan.Act == actConfirm {
 		if in.Live, err = r.confirm(ctx, in); err != nil {
-			return ctrl.Result{}, err
+			return ctrl.Result{}, r.told(ctx, in, err)
 		}
 		plan = planRun(in)
 	}
 	if plan.Act == actLaunch {
 		refused, err := r.launch(ctx, in)
-		if err != nil || refused == nil {
-			return ctrl.Result{}, err // the child's own events bring the status
+		switch {
+		case err != nil:
+			return ctrl.Result{}, r.told(ctx, in, err)
+		case refused == nil:
+			return ctrl.Result{}, nil // the child's own events bring the status
 		}
 		plan = *refused
 	}
@@ -103,6 +106,20 @@ func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	}
 	r.tell(before, run, in)
 	return ctrl.Result{RequeueAfter: plan.RequeueAfter}, nil
+}
+
+// told writes into the status of a run that waits to be launched why that failed, and returns the failure
+// for the retry. Without it, a person would see that nothing happens, and only the log would say why.
+func (r *JobRunReconciler) told(ctx context.Context, in runInput, cause error) error {
+	if in.Child != nil || in.Run.Status.Child != nil || in.Launched {
+		return cause
+	}
+	before := in.Run.DeepCopy()
+	setRunStatus(in.Run, failingPlan(in, cause), in.Now)
+	if err := patchStatus(ctx, r.Client, before, in.Run); err != nil {
+		return fmt.Errorf("%w (and its status: %w)", cause, err)
+	}
+	return cause
 }
 
 // observe reads, from the cache, everything that a plan needs. The pods of a failed child are the
@@ -122,12 +139,17 @@ func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (r
 		return in, err
 	}
 	in.Child = child
+	if child != nil && in.Job != nil && belonging(run, in.Job) != belongsToJob {
+		in.Job = nil // another Job of that name: its owner has no say in work that is not its own
+	}
 	if run.Status.Child != nil {
 		r.launched.forget(client.ObjectKeyFromObject(run))
 	}
 	if in.Job != nil {
 		in.Verdict = r.Gate.Verdict(in.Job)
-		in.Invalid = invalidMessage(batchjob.Validate(in.Job, r.Options))
+		if child == nil { // else it was launched, by whatever its definition was then
+			in.Invalid = invalidMessage(batchjob.Validate(in.Job, r.Options))
+		}
 	}
 	if child != nil && !isFinished(run) {
 		if end := endOf(child); end != nil && end.Type == batchv1.JobFailed {

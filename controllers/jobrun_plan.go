@@ -7,7 +7,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/batchjob"
@@ -229,9 +228,9 @@ func planWaiting(in runInput) runPlan {
 		return rejected(plan, in, v1alpha1.StateStartingDeadlineExceeded, message)
 	case in.Job == nil:
 		return waiting(plan, waitingFor(in), left)
-	case ownerOf(in.Run) == "":
+	case belonging(in.Run, in.Job) == belongsToNobody:
 		return runPlan{Act: actAdopt} // its event brings the run back
-	case ownerOf(in.Run) != in.Job.UID:
+	case belonging(in.Run, in.Job) == belongsToAnother:
 		return waiting(plan, waitingFor(in), left)
 	case in.Invalid != "":
 		return rejected(plan, in, v1alpha1.StateRejected, waitingFor(in))
@@ -247,8 +246,8 @@ func waitingFor(in runInput) string {
 	switch {
 	case in.Job == nil:
 		return fmt.Sprintf("Job %s/%s does not exist", in.Run.Namespace, in.Run.Spec.Job)
-	case ownerOf(in.Run) != "" && ownerOf(in.Run) != in.Job.UID:
-		return "The run belongs to an earlier Job of that name, and goes with it"
+	case belonging(in.Run, in.Job) == belongsToAnother:
+		return foreignOwner(metav1.GetControllerOf(in.Run))
 	case in.Invalid != "":
 		return "The Job can't be launched: " + in.Invalid
 	case in.Job.Spec.Suspend:
@@ -256,8 +255,20 @@ func waitingFor(in runInput) string {
 	case !in.Verdict.Allowed:
 		return in.Verdict.Message
 	default:
-		return "it was not its turn yet"
+		// What the last attempt met, or nothing: no operator was there.
+		if c := succeeded(in.Run); c != nil {
+			return c.Message
+		}
+		return "no operator was there to launch it"
 	}
+}
+
+// failingPlan is for a run whose launch has failed for a reason that the API server gave and may take back.
+func failingPlan(in runInput, cause error) runPlan {
+	return waiting(runPlan{
+		Ready:      report{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonWaiting},
+		Authorized: authorizedReport(in.Verdict),
+	}, "It can't be launched now, and is tried again: "+cause.Error(), 0)
 }
 
 // confirmed lets a plan act only on what the API server itself confirms.
@@ -437,10 +448,35 @@ func succeeded(run *v1alpha1.JobRun) *metav1.Condition {
 	return nil
 }
 
-// ownerOf is the UID of the Job that a run belongs to, or "" if it has none yet.
-func ownerOf(run *v1alpha1.JobRun) types.UID {
-	if owner := metav1.GetControllerOf(run); owner != nil {
-		return owner.UID
+// ownership says whose a run is.
+type ownership int
+
+const (
+	belongsToNobody ownership = iota
+	belongsToJob
+	belongsToAnother
+)
+
+// belonging says whether a run is controlled by a Job: by that object, not by one of its name.
+func belonging(run *v1alpha1.JobRun, job *v1alpha1.Job) ownership {
+	owner := metav1.GetControllerOf(run)
+	switch {
+	case owner == nil:
+		return belongsToNobody
+	case owner.UID == job.UID && isJob(owner):
+		return belongsToJob
+	default:
+		return belongsToAnother
 	}
-	return ""
+}
+
+func isJob(owner *metav1.OwnerReference) bool {
+	return owner.Kind == "Job" && owner.APIVersion == v1alpha1.GroupVersion.String()
+}
+
+func foreignOwner(owner *metav1.OwnerReference) string {
+	if isJob(owner) {
+		return "The run belongs to an earlier Job of that name, and goes with it"
+	}
+	return fmt.Sprintf("The run is controlled by %s %s and not by its Job: create it without ownerReferences", owner.Kind, owner.Name)
 }

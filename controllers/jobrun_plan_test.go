@@ -230,9 +230,9 @@ func TestPlanRun(t *testing.T) {
 		"waiting: the deadline has passed while the operator was away": {
 			run: runEdits(withDeadline(59)), verdict: granted, live: liveYes,
 			want: planned{
-				Ready:      "stalled False Rejected: Not launched within 59 seconds: it was not its turn yet",
+				Ready:      "stalled False Rejected: Not launched within 59 seconds: no operator was there to launch it",
 				Authorized: saysGranted,
-				Succeeded:  "False StartingDeadlineExceeded: Not launched within 59 seconds: it was not its turn yet",
+				Succeeded:  "False StartingDeadlineExceeded: Not launched within 59 seconds: no operator was there to launch it",
 				Finished:   at(0),
 			},
 		},
@@ -659,7 +659,7 @@ func TestPlanRun_neverLaunchesWhatItMustNot(t *testing.T) {
 				t.Fatal("it launches a run that was launched or has ended")
 			case in.Live == nil || !in.Live.Verdict.Allowed || in.Live.RunChanged:
 				t.Fatal("it launches without the API server's word")
-			case !in.Verdict.Allowed || in.Job == nil || in.Job.Spec.Suspend || in.Invalid != "" || ownerOf(in.Run) != in.Job.UID:
+			case !in.Verdict.Allowed || in.Job == nil || in.Job.Spec.Suspend || in.Invalid != "" || belonging(in.Run, in.Job) != belongsToJob:
 				t.Fatal("it launches a Job that can't be launched")
 			}
 			if left, limited := startingTimeLeft(in); limited && left <= 0 {

@@ -137,18 +137,19 @@ func TestJobRunReconciler_returnsWhatItCanNotReadAndLaunchesNothing(t *testing.T
 		job          []func(*v1alpha1.Job)
 		run          []func(*v1alpha1.JobRun)
 		child        client.Object
+		told         bool // in the status of the run
 	}{
 		"the run":                         {cached: interceptor.Funcs{Get: failGet[*v1alpha1.JobRun](errAPI)}},
 		"its Job":                         {cached: interceptor.Funcs{Get: failGet[*v1alpha1.Job](errAPI)}},
 		"its child":                       {cached: interceptor.Funcs{Get: failGet[*batchv1.Job](errAPI)}},
-		"live: the run":                   {live: interceptor.Funcs{Get: failGet[*v1alpha1.JobRun](errAPI)}},
-		"live: the Grant":                 {live: interceptor.Funcs{Get: failGet[*v1alpha1.Grant](errAPI)}},
-		"live: the ACL":                   {live: interceptor.Funcs{Get: failGet[*v1alpha1.ACL](errAPI)}},
-		"live: the child, at a deadline":  {live: interceptor.Funcs{Get: failGet[*batchv1.Job](errAPI)}, run: []func(*v1alpha1.JobRun){withDeadline(1)}},
+		"live: the run":                   {live: interceptor.Funcs{Get: failGet[*v1alpha1.JobRun](errAPI)}, told: true},
+		"live: the Grant":                 {live: interceptor.Funcs{Get: failGet[*v1alpha1.Grant](errAPI)}, told: true},
+		"live: the ACL":                   {live: interceptor.Funcs{Get: failGet[*v1alpha1.ACL](errAPI)}, told: true},
+		"live: the child, at a deadline":  {live: interceptor.Funcs{Get: failGet[*batchv1.Job](errAPI)}, run: []func(*v1alpha1.JobRun){withDeadline(1)}, told: true},
 		"live: the child that was seen":   {live: interceptor.Funcs{Get: failGet[*batchv1.Job](errAPI)}, run: []func(*v1alpha1.JobRun){sawChild}},
 		"live: the pods of a failed run":  {live: failList(errAPI), child: failedChild()},
-		"live: the nodes of a constraint": {live: failList(errAPI), job: []func(*v1alpha1.Job){like}},
-		"writing the child":               {cached: interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return errAPI }}},
+		"live: the nodes of a constraint": {live: failList(errAPI), job: []func(*v1alpha1.Job){like}, told: true},
+		"writing the child":               {cached: interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return errAPI }}, told: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -164,6 +165,14 @@ func TestJobRunReconciler_returnsWhatItCanNotReadAndLaunchesNothing(t *testing.T
 			}
 			if got := len(s.children(t)); got != len(objs)-2 {
 				t.Errorf("there are %d children", got)
+			}
+			if tc.told {
+				want := "It can't be launched now, and is tried again: "
+				if c := succeeded(s.run(t)); c == nil || c.Reason != v1alpha1.StatePending || !strings.HasPrefix(c.Message, want) ||
+					!strings.HasSuffix(c.Message, errAPI.Error()) {
+					t.Errorf("the run does not say why it is not launched: %+v", c)
+				}
+				return
 			}
 			if diff := cmp.Diff(before.Status, s.run(t).Status); diff != "" {
 				t.Errorf("the status was written (-before +after):\n%s", diff)
@@ -229,8 +238,8 @@ func TestJobRunReconciler_launchesOnceWhateverHappensToTheWrite(t *testing.T) {
 			if want := (ctrl.Result{RequeueAfter: staleCacheRetry}); err != nil || got != want {
 				t.Errorf("while the cache is behind: %v, %v; want %v", got, err, want)
 			}
-			if len(s.run(t).Status.Conditions) != 0 {
-				t.Errorf("the status was written for a launch that the child tells of: %+v", s.run(t).Status)
+			if s.run(t).Status.Child != nil || runState(s.run(t)) != v1alpha1.StatePending {
+				t.Errorf("the status tells of a child before the cache does: %+v", s.run(t).Status)
 			}
 		})
 	}
@@ -298,8 +307,8 @@ func TestJobRunReconciler_aConflictIsNoError(t *testing.T) {
 		if got, err := s.reconcile(t); err != nil || got != again {
 			t.Errorf("Reconcile() = %v, %v; want %v", got, err, again)
 		}
-		if _, err := s.reconcile(t); err != nil || ownerOf(s.run(t)) != "job-uid" {
-			t.Errorf("the next look: %v, owner %q", err, ownerOf(s.run(t)))
+		if _, err := s.reconcile(t); err != nil || belonging(s.run(t), plannedJob()) != belongsToJob {
+			t.Errorf("the next look: %v, owners %v", err, s.run(t).OwnerReferences)
 		}
 	})
 }
@@ -320,7 +329,7 @@ func TestJobRunReconciler_whatItCouldNotDoIsDoneLater(t *testing.T) {
 	}{
 		"adopt": {
 			cached: failPatch(1, errAPI), run: unowned,
-			want: func(run *v1alpha1.JobRun, _ []batchv1.Job) bool { return ownerOf(run) == "job-uid" },
+			want: func(run *v1alpha1.JobRun, _ []batchv1.Job) bool { return belonging(run, plannedJob()) == belongsToJob },
 		},
 		"suspend": {
 			cached: failPatch(1, errAPI), job: suspend, child: launchedChild(plannedRun(), active),
@@ -514,7 +523,7 @@ func TestJobRunReconciler_affectedByPolicy(t *testing.T) {
 // The Job's reconciler, on the same stage.
 
 func (s *stage) job() *JobReconciler {
-	return &JobReconciler{Client: s.Client, Gate: s.Gate, Clock: s.Clock, Options: s.Options}
+	return &JobReconciler{Client: s.Client, Live: s.Client, Gate: s.Gate, Clock: s.Clock, Options: s.Options}
 }
 
 var jobRequest = ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "metronome", Name: "dev.batch.job1"}}
@@ -647,5 +656,30 @@ func TestJobReconciler_affectedByPolicy(t *testing.T) {
 	}
 	if _, err := setStage(t, failList(errAPI), interceptor.Funcs{}).job().affectedByPolicy(t.Context()); !errors.Is(err, errAPI) {
 		t.Errorf("affectedByPolicy() = %v, want %v", err, errAPI)
+	}
+}
+
+func TestJobRunReconciler_anotherJobOfTheNameHasNoSay(t *testing.T) {
+	t.Parallel()
+	another := plannedJob(func(job *v1alpha1.Job) { job.UID = "another-job" })
+	s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, another, plannedRun(), launchedChild(plannedRun(), suspendedChild, revokedChild))
+	if _, err := s.reconcile(t); err != nil {
+		t.Fatal(err)
+	}
+	if child := s.children(t)[0]; !isSuspended(&child) || !isRevoked(&child) {
+		t.Errorf("the grants of another Job's owner resumed it: %+v", child)
+	}
+	if got := runState(s.run(t)); got != v1alpha1.StateSuspended {
+		t.Errorf("the run is %s", got)
+	}
+}
+
+func TestJobReconciler_aCreationsRunThatIsAnothersIsAnError(t *testing.T) {
+	t.Parallel()
+	job := plannedJob()
+	taken := makeRun("metronome", batchjob.CreationRunName(job), "dev.other")
+	s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, job, taken)
+	if _, err := s.job().Reconcile(t.Context(), jobRequest); err == nil || !strings.Contains(err.Error(), "is not the Job's: delete it") {
+		t.Errorf("Reconcile() = %v", err)
 	}
 }

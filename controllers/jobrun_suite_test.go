@@ -437,7 +437,7 @@ func storyACLDeleted(s *story) {
 
 	s.Expect(s.Delete(t.Context(), makeACL(grant.Spec.ACL, ""))).To(Succeed())
 	run := s.runNow(t, job.Name, "now")
-	s.waits(t, run, "names ACL "+grant.Spec.ACL+", which does not exist")
+	s.waits(t, run, "names ACL "+grant.Spec.ACL+", which does not exist or can't be read")
 	s.Eventually(s.says(t, job, v1alpha1.ConditionAuthorized)).Should(HavePrefix("False NotGranted: "), "the Job says so, too")
 	s.acl(t, "dev")
 	s.launched(t, run)

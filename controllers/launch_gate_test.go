@@ -167,7 +167,7 @@ func TestLaunchGate_verdict(t *testing.T) {
 		},
 		"the ACL is missing": {
 			policy: []client.Object{makeGrant("alice-dev", "dev", "alice", "run")},
-			want:   refused(asked + "Grant alice-dev names ACL dev, which does not exist"),
+			want:   refused(asked + "Grant alice-dev names ACL dev, which does not exist or can't be read"),
 		},
 		"not open yet": {
 			policy: []client.Object{jobsACL("dev", "dev"), window(at(time.Hour), nil)},
@@ -328,21 +328,21 @@ func TestLaunchGate_confirm(t *testing.T) {
 			change: func(_ *v1alpha1.ACL, gr *v1alpha1.Grant, g *v1alpha1.Group) []client.Object {
 				return []client.Object{gr, g}
 			},
-			want: lost + "Grant team names ACL dev, which does not exist",
+			want: lost + "Grant team names ACL dev, which does not exist or can't be read",
 		},
 		"the ACL is being deleted": {
 			change: func(a *v1alpha1.ACL, gr *v1alpha1.Grant, g *v1alpha1.Group) []client.Object {
 				going(a)
 				return []client.Object{a, gr, g}
 			},
-			want: lost + "Grant team names ACL dev, which does not exist",
+			want: lost + "Grant team names ACL dev, which does not exist or can't be read",
 		},
 		"the ACL was made anew, malformed": {
 			change: func(a *v1alpha1.ACL, gr *v1alpha1.Grant, g *v1alpha1.Group) []client.Object {
 				a.Spec.Resource = "dcos:superuser:x"
 				return []client.Object{a, gr, g}
 			},
-			want: lost + "Grant team names ACL dev, which does not exist",
+			want: lost + "Grant team names ACL dev, which does not exist or can't be read",
 		},
 		"the ACL was made anew, with another resource": {
 			change: func(a *v1alpha1.ACL, gr *v1alpha1.Grant, g *v1alpha1.Group) []client.Object {
@@ -383,7 +383,7 @@ func TestLaunchGate_confirm(t *testing.T) {
 				gr.Spec.ACL = "all"
 				return []client.Object{a, makeACL("all", "dcos:superuser"), gr, g}
 			},
-			want: lost + "Grant team names ACL all, which does not exist",
+			want: lost + "Grant team names ACL all, which does not exist or can't be read",
 		},
 	}
 	for name, tc := range cases {

@@ -46,7 +46,7 @@ func SetupAll(mgr ctrl.Manager, store *policystore.Store, settings Settings) err
 		{"ACL", 1, &ACLReconciler{Client: mgr.GetClient(), Clock: gate.Clock, Store: store}},
 		{"Grant", settings.JobWorkers, &GrantReconciler{Client: mgr.GetClient(), Clock: gate.Clock}},
 		{"Group", 1, &GroupReconciler{Client: mgr.GetClient(), Clock: gate.Clock}},
-		{"Job", settings.JobWorkers, &JobReconciler{Client: mgr.GetClient(), Gate: gate, Clock: gate.Clock, Options: settings.Children}},
+		{"Job", settings.JobWorkers, &JobReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Gate: gate, Clock: gate.Clock, Options: settings.Children}},
 		{"JobRun", settings.RunWorkers, &JobRunReconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Gate: gate, Clock: gate.Clock,
 			Recorder: mgr.GetEventRecorder("grantry"), Options: settings.Children,

@@ -10,10 +10,12 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/grantry/grantry/internal/conditions"
 	"github.com/grantry/grantry/internal/policystore"
@@ -85,3 +87,14 @@ func count(n int, thing string) string {
 }
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// The first retry of a failed reconcile comes after retryFloor, and each further one after twice the time,
+// up to retryCeiling: so much later than the cause ends does a launch come that it held up.
+const (
+	retryFloor   = 5 * time.Millisecond
+	retryCeiling = 30 * time.Second
+)
+
+func retryLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFloor, retryCeiling)
+}

@@ -70,8 +70,8 @@ func TestIntegration(t *testing.T) {
 		t.Errorf("left after the supervisor was killed: %s", what)
 	}
 	run(t, program, "down", "--name", "test")
-	if _, err := os.Stat(directory); err == nil {
-		t.Errorf("down left %s", directory)
+	if _, err := os.Stat(filepath.Dir(directory)); err == nil {
+		t.Errorf("down left something in %s", filepath.Dir(directory))
 	}
 }
 

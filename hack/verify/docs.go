@@ -29,6 +29,7 @@ var (
 	makeRule   = regexp.MustCompile(`(?m)^([a-z0-9._-]+):(?: |$)`)
 	notInSlug  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 	name       = regexp.MustCompile(`[A-Za-z0-9]+`)
+	gap        = regexp.MustCompile(`\b(TBD|TODO|FIXME)\b|to be measured`)
 )
 
 // page is a Markdown file, taken apart.
@@ -39,6 +40,7 @@ type page struct {
 	cells    []string // the first cell of each table row
 	code     []string // lines of code blocks
 	links    []string
+	gaps     []string // places that somebody still has to fill
 }
 
 func checkDocs(root string) ([]string, error) {
@@ -59,6 +61,9 @@ func checkDocs(root string) ([]string, error) {
 		p := pages[path]
 		problems = append(problems, checkTargets(p, targets)...)
 		problems = append(problems, checkLinks(root, p, pages)...)
+		for _, left := range p.gaps {
+			problems = append(problems, fmt.Sprintf("%s: %q: fill the gap", path, left))
+		}
 		if path != "CHANGELOG.md" { // tells of what is gone, too
 			problems = append(problems, checkPaths(root, p)...)
 		}
@@ -104,6 +109,9 @@ func parsePage(path, text string) page {
 		if strings.HasPrefix(trimmed, "```") {
 			fenced = !fenced
 			continue
+		}
+		if match := gap.FindString(line); match != "" {
+			p.gaps = append(p.gaps, match)
 		}
 		if fenced {
 			p.code = append(p.code, trimmed)

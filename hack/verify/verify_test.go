@@ -184,11 +184,12 @@ func TestDocs(t *testing.T) {
 			"```sh\nmake test-e2e install\n$ make deploy\n```\n\n" +
 			"[a](docs/spec/widget.md#size) [b](docs/spec/widget.md#colour) [c](gone.md) [d](#in-use) [e](https://example.com)\n" +
 			"`[f](no/link.md)`\n",
-		"CHANGELOG.md":        "# Changes\n\n`api/v0` is gone.\n",
+		"CHANGELOG.md":        "# Changes\n\n`api/v0` is gone. The rate is to be measured.\n",
 		"docs/spec/widget.md": "# Widget\n\n## size\n\n| field | meaning |\n|---|---|\n| `.spec.parts[]` | x |\n| `template` | x |\n\n```yaml\nreason: Spun\n```\n",
 	})
 	got, err := checkDocs(root)
 	wantProblems(t, got, err,
+		`CHANGELOG.md: "to be measured": fill the gap`,
 		"README.md: `api/v2`: no such file",
 		"README.md: make install: no such target",
 		"README.md: make deploy: no such target",

@@ -136,7 +136,7 @@ var decisionCases = map[string]decisionCase{
 	"a window is about to close":                 {user: dora, id: jobsOf + ":marketing.email.campaign1", anyOf: read, at: noon.Add(-1), grant: "dora-before", why: `user dora may "read" on jobs marketing.email.campaign1 in metronome: Grant dora-before (ACL campaign1) gives "read" to user dora, until 2026-03-01T12:00:00Z`},
 	"a window just opens":                        {user: dora, id: jobsOf + ":dev", anyOf: del, grant: "dora-now"},
 	"a superuser no more":                        {user: dora, id: "dcos:superuser", anyOf: read, why: "Grant dora-super (ACL superuser) gave it, but expired at 2026-03-01T11:00:00Z"},
-	"an ACL is missing":                          {user: UserSubject("erin"), id: jobsOf + ":dev", anyOf: run, why: "Grant erin-missing names ACL no-such-acl, which does not exist"},
+	"an ACL is missing":                          {user: UserSubject("erin"), id: jobsOf + ":dev", anyOf: run, why: "Grant erin-missing names ACL no-such-acl, which does not exist or can't be read"},
 	"an ACL is missing, another action":          {user: UserSubject("erin"), id: jobsOf + ":dev", anyOf: read, why: nothingNear},
 	"nobody":                                     {id: jobsOf + ":dev", anyOf: read, why: nothingNear},
 	"nobody in a group":                          {groups: []string{"devs"}, id: jobsOf + ":dev", anyOf: read, grant: "devs-dev"},

@@ -209,7 +209,7 @@ func (m Miss) String() string {
 	case MissAction:
 		return fmt.Sprintf("%s gives %s on %s; %s is missing", grant, allOf(h.Actions), h.Resource.Describe(), anyOf(m.Needed))
 	case MissACL:
-		return fmt.Sprintf("Grant %s names ACL %s, which does not exist", h.Grant, h.ACL)
+		return fmt.Sprintf("Grant %s names ACL %s, which does not exist or can't be read", h.Grant, h.ACL)
 	case MissNarrower:
 		return fmt.Sprintf("%s gives it on %s only", grant, h.Resource.Describe())
 	case MissElsewhere:

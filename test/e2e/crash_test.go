@@ -36,7 +36,8 @@ func kills(t *testing.T) int {
 // TestKilledOperator kills the operator at random moments under load. In each round there are new Jobs and
 // runs of three owners: alice, who is granted everything; bob, who is granted nothing; carol, whose Grant
 // is deleted at the start of the round and given back at its end. No run is lost, none is launched twice,
-// none is launched without permission: carol's runs of a round have no child before her Grant is back.
+// none is launched without permission: carol's runs of a round have no child before her Grant is back. Some
+// of carol's runs are suspended whenever her Grant goes, and resumed whenever it is back.
 func TestKilledOperator(t *testing.T) {
 	const ns = "crash"
 	seed := uint64(time.Now().UnixNano())
@@ -49,7 +50,11 @@ func TestKilledOperator(t *testing.T) {
 		job(ns, "team-a.ondemand", "alice", v1alpha1.StartOnDemand),
 		job(ns, "team-b.ondemand", "bob", v1alpha1.StartOnDemand),
 		job(ns, "team-c.ondemand", "carol", v1alpha1.StartOnDemand),
+		suspendedOnRevoke(job(ns, "team-c.suspend", "carol", v1alpha1.StartOnDemand)),
 	)
+	for i := range suspendedRuns {
+		create(t, c, jobRun(ns, fmt.Sprintf("team-c-suspend-%d", i), "team-c.suspend"))
+	}
 	children := keepLedger(t, cluster, ns)
 	rounds := kills(t) / 2
 	for round := range rounds {
@@ -78,6 +83,14 @@ const (
 	runsPerRound = 4
 )
 
+// suspendedRuns are carol's runs that are suspended and resumed in each round.
+const suspendedRuns = 5
+
+func suspendedOnRevoke(job *v1alpha1.Job) *v1alpha1.Job {
+	job.Spec.OnRevoke = v1alpha1.RevokeSuspend
+	return job
+}
+
 // addLoad creates a round's Jobs and runs, and returns the UIDs of carol's runs.
 func addLoad(t *testing.T, c client.Client, ns string, round int) (revoked []types.UID) {
 	t.Helper()
@@ -104,7 +117,7 @@ func killWhileWorking(t *testing.T, cluster *harness.Cluster, binary string, ran
 	if err != nil {
 		t.Fatal(err)
 	}
-	moment := time.Second
+	moment := 2 * time.Second
 	if random.IntN(2) == 0 {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
@@ -133,7 +146,8 @@ func launchedLive(t *testing.T, c client.Client, ns string, run types.UID) int {
 func checkConverged(t *testing.T, c client.Client, ns string, children *ledger, rounds int) {
 	t.Helper()
 	runs := &v1alpha1.JobRunList{}
-	want := rounds * 3 * (jobsPerRound + runsPerRound)
+	each := rounds * (jobsPerRound + runsPerRound)
+	want, wantActive := 3*each+suspendedRuns, 2*each+suspendedRuns
 	eventually(t, 2*time.Minute, func() string {
 		if err := c.List(t.Context(), runs, client.InNamespace(ns)); err != nil {
 			return err.Error()
@@ -144,8 +158,8 @@ func checkConverged(t *testing.T, c client.Client, ns string, children *ledger, 
 				active++
 			}
 		}
-		if len(runs.Items) != want || active != want/3*2 {
-			return fmt.Sprintf("%d of %d runs, of which %d of %d are active", len(runs.Items), want, active, want/3*2)
+		if len(runs.Items) != want || active != wantActive {
+			return fmt.Sprintf("%d of %d runs, of which %d of %d are active", len(runs.Items), want, active, wantActive)
 		}
 		return ""
 	})

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -44,8 +45,11 @@ func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.Client, str
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		log, _ := os.ReadFile(cluster.LogPath())
+		if denied := regexp.MustCompile(`(?i)[^\n]*(forbidden|cannot (create|get|list|watch|update|patch|delete) resource)[^\n]*`).Find(log); denied != nil {
+			t.Errorf("config/rbac gives the operator too little: %s", denied)
+		}
 		if t.Failed() {
-			log, _ := os.ReadFile(cluster.LogPath())
 			t.Logf("the end of the operator's log:\n%s", log[max(0, len(log)-16<<10):])
 		}
 		if err := cluster.Down(context.Background()); err != nil {

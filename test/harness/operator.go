@@ -32,6 +32,9 @@ func (c *Cluster) BuildOperator(ctx context.Context) (string, error) {
 	binary := filepath.Join(c.directory, "grantry")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
 	cmd.Dir = c.root
+	if !c.detached {
+		dieWithParent(cmd) // or it would write into a directory that is gone by then
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the operator: %w: %s", err, out)
 	}

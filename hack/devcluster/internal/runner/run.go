@@ -83,7 +83,7 @@ func setEnvironment(c *cluster.Cluster) error {
 	}
 	collection := os.Getenv("GOGC")
 	if collection == "" {
-		collection = "200" // small development machines have more memory than time
+		collection = "400" // small development machines have more memory than time
 	}
 	return errors.Join(
 		os.Setenv("NO_PROXY", direct), // a proxy for the outside knows no way to the pods

@@ -43,7 +43,7 @@ func Supervise(ctx context.Context, c *cluster.Cluster, progress *os.File) error
 		if err := stop(c, ended, command.Process); err != nil {
 			return err
 		}
-		return errors.Join(Cleanup(c), os.RemoveAll(c.Dir))
+		return remove(c)
 	case err := <-ended:
 		reason := runnerReason(c, err)
 		return errors.Join(errors.New(reason), Cleanup(c), keepLogs(c, reason))
@@ -189,5 +189,11 @@ func End(c *cluster.Cluster) error {
 			return fmt.Errorf("process %d of cluster %s can't be killed", process.PID, c.Name)
 		}
 	}
+	return remove(c)
+}
+
+// remove cleans up after a cluster and removes its directory.
+func remove(c *cluster.Cluster) error {
+	defer cluster.RemoveEmptyState()
 	return errors.Join(Cleanup(c), os.RemoveAll(c.Dir))
 }
