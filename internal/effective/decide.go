@@ -18,6 +18,7 @@ func (s *Snapshot) Decide(q Query) Verdict {
 		return Verdict{}
 	}
 	p.path.fill(q.Resource)
+	p.asker.warm()
 	for who, membership, ok := p.asker.next(&p.path); ok; who, membership, ok = p.asker.next(&p.path) {
 		if g, a := p.search(who); g != nil {
 			return verdict(g, a, who, membership)
@@ -173,6 +174,34 @@ type asker struct {
 	reported []string
 	memberOf []*subjectKey
 	at       int
+
+	warmed  int // of the reported groups, whose hashes are known
+	hashes  [maxWarmed]uint64
+	touched uint64 // what warm read, so that it is not left out as useless
+}
+
+// maxWarmed is how many of the reported groups are looked for at once.
+const maxWarmed = 16
+
+// warm looks for the cells of the reported groups before any of them is read. These look-ups do not wait
+// for one another, as those of next do: what lies in slow memory comes in while others are under way. At
+// 1,000,000 grants it saves a sixth of a decision's time (BenchmarkDecide); at a few it costs 20 ns.
+func (a *asker) warm() {
+	a.warmed = min(len(a.reported), maxWarmed)
+	for i, name := range a.reported[:a.warmed] {
+		a.hashes[i] = hashSubject(GroupSubject(name))
+		if cells, at := a.s.subjects.lookup(a.hashes[i]); len(cells) > 0 {
+			a.touched += cells[at].key
+		}
+	}
+}
+
+// hashOf is the hash of a reported group.
+func (a *asker) hashOf(i int) uint64 {
+	if i < a.warmed {
+		return a.hashes[i]
+	}
+	return hashSubject(GroupSubject(a.reported[i]))
 }
 
 // next returns the next subject that has grants or memberships, and the name of the Group object that
@@ -187,8 +216,7 @@ func (a *asker) next(path *spots) (who *subject, membership string, ok bool) {
 				a.memberOf = who.memberOf
 			}
 		case at <= len(a.reported):
-			group := GroupSubject(a.reported[at-1])
-			who = a.lookup(group, hashSubject(group), path)
+			who = a.lookup(GroupSubject(a.reported[at-1]), a.hashOf(at-1), path)
 		default:
 			at -= len(a.reported) + 1
 			if at >= len(a.memberOf) {
