@@ -6,6 +6,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/grantry/grantry/api/v1alpha1"
@@ -440,12 +441,7 @@ func runState(run *v1alpha1.JobRun) string {
 }
 
 func succeeded(run *v1alpha1.JobRun) *metav1.Condition {
-	for i, c := range run.Status.Conditions {
-		if c.Type == v1alpha1.ConditionSucceeded {
-			return &run.Status.Conditions[i]
-		}
-	}
-	return nil
+	return meta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionSucceeded)
 }
 
 // ownership says whose a run is.
