@@ -159,7 +159,7 @@ test-e2e: ## Run the whole-system tests.
 	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=30m ./test/e2e/...
 
 .PHONY: test-devcluster
-test-devcluster: ## Start a cluster with pods that run, kill it, and look for what is left.
+test-devcluster: ## Start a cluster, kill it, look for what is left; switch another one's mode.
 	go test -C hack/devcluster -tags cluster -count=1 -run Integration -v .
 
 .PHONY: bench-launch

@@ -29,6 +29,8 @@ type Options struct {
 	Name string
 	// Nodes is real, kwok, none or auto, as in devcluster up.
 	Nodes string
+	// Mode is the security mode of the API server: disabled (unset, too), permissive or strict.
+	Mode string
 	// UpArgs are further arguments of devcluster up.
 	UpArgs []string
 	// Detach lets the cluster outlive this process.
@@ -47,8 +49,15 @@ type Cluster struct {
 	root        string
 	directory   string
 	kubeconfigs map[string]string
+	webhook     webhook
 	log         io.Writer
 	detached    bool
+}
+
+// webhook is where the API server expects the authorization webhook.
+type webhook struct {
+	Address, CertDir string
+	ClientNames      []string
 }
 
 // Root is the directory of the repository that contains the working directory.
@@ -72,6 +81,9 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	c := &Cluster{Name: o.Name, root: root, log: o.Log, detached: o.Detach}
 	args := []string{"up", "--name", o.Name, "--nodes", o.Nodes}
+	if o.Mode != "" {
+		args = append(args, "--mode", o.Mode)
+	}
 	if !o.Detach {
 		args = append(args, "--owner-pid", strconv.Itoa(os.Getpid()))
 	}
@@ -99,12 +111,30 @@ func (c *Cluster) describe(ctx context.Context) error {
 	var found []struct {
 		Nodes, Kubectl, Directory string
 		Kubeconfigs               map[string]string
+		Authorization             webhook
 	}
 	if err := json.Unmarshal([]byte(out), &found); err != nil || len(found) != 1 {
 		return fmt.Errorf("devcluster status of %s: %q: %w", c.Name, out, err)
 	}
 	c.Nodes, c.KubectlPath, c.directory, c.kubeconfigs = found[0].Nodes, found[0].Kubectl, found[0].Directory, found[0].Kubeconfigs
+	c.webhook = found[0].Authorization
 	return nil
+}
+
+// SetMode gives the API server the configuration that is shipped for a mode, and returns when it is in use. The
+// operators' own mode is another matter: see StartOperator.
+func (c *Cluster) SetMode(ctx context.Context, mode string) error {
+	_, err := c.devcluster(ctx, "mode", "--name", c.Name, mode)
+	return err
+}
+
+// WebhookArgs are the arguments with which an operator serves the authorization webhook where the API server
+// expects it. One operator at a time can.
+func (c *Cluster) WebhookArgs() []string {
+	return []string{
+		"--authorization-bind-address", c.webhook.Address, "--authorization-cert-dir", c.webhook.CertDir,
+		"--authorization-client-names", strings.Join(c.webhook.ClientNames, ","),
+	}
 }
 
 func (c *Cluster) install(ctx context.Context) error {

@@ -36,7 +36,7 @@ func ForNodes(ctx context.Context, nodes cluster.Nodes, out io.Writer) (string, 
 }
 
 func (s set) ensure(ctx context.Context, out io.Writer) (string, error) {
-	root, err := source()
+	root, err := Source()
 	if err != nil {
 		return "", err
 	}

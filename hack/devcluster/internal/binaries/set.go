@@ -68,8 +68,8 @@ func kubernetesVersionFlags(version string) string {
 	return fmt.Sprintf("%sgitVersion=%s %sgitMajor=%s %sgitMinor=%s", variable, version, variable, parts[1], variable, parts[2])
 }
 
-// source is the directory that holds this module's sources and the nested modules.
-func source() (string, error) {
+// Source is the directory that holds this module's sources and the nested modules.
+func Source() (string, error) {
 	candidates := []string{os.Getenv("GRANTRY_DEVCLUSTER_SOURCE"), "."}
 	if _, file, _, ok := runtime.Caller(0); ok {
 		candidates = append(candidates, filepath.Join(filepath.Dir(file), "..", ".."))

@@ -54,7 +54,7 @@ func TestIsPackage(t *testing.T) {
 }
 
 func TestSource_pinsEverySet(t *testing.T) {
-	root, err := source()
+	root, err := Source()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,12 +12,14 @@ type Ports struct {
 	EtcdClient int `json:"etcdClient"`
 	EtcdPeer   int `json:"etcdPeer"`
 	Kubelet    int `json:"kubelet"`
+	// Webhook is where the API server expects the authorization webhook.
+	Webhook int `json:"webhook"`
 }
 
 // FreePorts picks ports that nothing listens on. All are held until the last is found, so they differ.
 func FreePorts() (Ports, error) {
 	var ports Ports
-	for _, port := range []*int{&ports.APIServer, &ports.EtcdClient, &ports.EtcdPeer, &ports.Kubelet} {
+	for _, port := range []*int{&ports.APIServer, &ports.EtcdClient, &ports.EtcdPeer, &ports.Kubelet, &ports.Webhook} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return Ports{}, fmt.Errorf("find a free port: %w", err)

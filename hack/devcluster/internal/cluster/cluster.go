@@ -183,6 +183,19 @@ func (c *Cluster) Path(elements ...string) string {
 // PKI is a file among the cluster's keys and certificates.
 func (c *Cluster) PKI(name string) string { return c.Path("pki", name) }
 
+// AuthorizationFile is one of the files by which the API server finds the authorization webhook: its
+// configuration, the kubeconfig that this names, and the certificates that the kubeconfig names.
+func (c *Cluster) AuthorizationFile(name string) string {
+	return c.Path("authorization", "apiserver", name)
+}
+
+// WebhookCertDir holds what the authorization webhook serves with: tls.crt, tls.key, and the ca.crt that
+// signed the API server's certificate.
+func (c *Cluster) WebhookCertDir() string { return c.Path("authorization", "webhook") }
+
+// WebhookAddress is where the API server expects the authorization webhook.
+func (c *Cluster) WebhookAddress() string { return fmt.Sprintf("127.0.0.1:%d", c.Ports.Webhook) }
+
 // Kubeconfig is the kubeconfig of a user or of a component.
 func (c *Cluster) Kubeconfig(user string) string { return c.Path("kubeconfig", user+".kubeconfig") }
 

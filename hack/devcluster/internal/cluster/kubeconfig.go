@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/grantry/grantry/hack/devcluster/internal/pki"
 )
@@ -59,7 +61,7 @@ func (c *Cluster) componentSubjects() map[string]pki.Subject {
 
 // WriteIdentities makes the cluster's PKI and a kubeconfig for every user and component.
 func (c *Cluster) WriteIdentities() error {
-	if err := c.writePKI(); err != nil {
+	if err := errors.Join(c.writePKI(), c.writeWebhookCertificates()); err != nil {
 		return fmt.Errorf("make the cluster's PKI: %w", err)
 	}
 	if err := os.MkdirAll(c.Path("kubeconfig"), 0o700); err != nil {
@@ -129,4 +131,42 @@ func (c *Cluster) writePKI() error {
 		return err
 	}
 	return os.WriteFile(c.PKI("service-account.pub"), public, 0o644)
+}
+
+// WebhookCaller is the name in the certificate with which the API server calls the authorization webhook.
+const WebhookCaller = "kube-apiserver"
+
+// writeWebhookCertificates makes what the API server and the authorization webhook prove themselves to each
+// other with. The authority is one of its own: whoever holds a certificate of the cluster's could otherwise ask
+// the webhook what anybody may do.
+func (c *Cluster) writeWebhookCertificates() error {
+	authority, pair, err := pki.NewAuthority("devcluster-" + c.Name + "-authorization-ca")
+	if err != nil {
+		return err
+	}
+	if err := pair.Write(c.Path("pki"), "authorization-ca"); err != nil {
+		return err
+	}
+	for _, end := range []struct {
+		dir, file string
+		subject   pki.Subject
+	}{
+		{c.AuthorizationFile(""), "client", pki.Subject{Name: WebhookCaller}},
+		{c.WebhookCertDir(), "tls", pki.Subject{Name: "grantry", Hosts: []string{"127.0.0.1", "localhost"}}},
+	} {
+		leaf, err := authority.Issue(end.subject)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(end.dir, 0o700); err != nil {
+			return err
+		}
+		if err := leaf.Write(end.dir, end.file); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(end.dir, "ca.crt"), pair.Certificate, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }

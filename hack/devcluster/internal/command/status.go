@@ -12,8 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/grantry/grantry/hack/devcluster/internal/api"
+	"github.com/grantry/grantry/hack/devcluster/internal/authorization"
 	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
-	"github.com/grantry/grantry/hack/devcluster/internal/runner"
 )
 
 // summary is what `status --output=json` prints of a cluster.
@@ -29,6 +30,15 @@ type summary struct {
 	Logs           string            `json:"logs"`
 	SupervisorPID  int               `json:"supervisorPID"`
 	ServiceAddress string            `json:"serviceAddress,omitempty"`
+	Authorization  webhook           `json:"authorization"`
+}
+
+// webhook says in which mode the API server is, and where it expects the authorization webhook.
+type webhook struct {
+	Mode        authorization.Mode `json:"mode"`
+	Address     string             `json:"address"`
+	CertDir     string             `json:"certDir"`
+	ClientNames []string           `json:"clientNames"`
 }
 
 func newStatus() *cobra.Command {
@@ -78,6 +88,9 @@ func summarize(ctx context.Context, c *cluster.Cluster) summary {
 		Directory:     c.Dir,
 		Logs:          c.Path("logs"),
 		SupervisorPID: c.Supervisor.PID,
+		Authorization: webhook{
+			Address: c.WebhookAddress(), CertDir: c.WebhookCertDir(), ClientNames: []string{cluster.WebhookCaller},
+		},
 	}
 	for user := range c.UserGroups() {
 		s.Kubeconfigs[user] = c.Kubeconfig(user)
@@ -85,17 +98,29 @@ func summarize(ctx context.Context, c *cluster.Cluster) summary {
 	if c.Nodes == cluster.NodesReal {
 		s.ServiceAddress = c.ServiceAddress()
 	}
+	if mode, err := authorization.Current(c); err == nil { // a cluster that ended has none
+		s.Authorization.Mode = mode
+	}
 	if s.State == "stopped" && s.Reason == "" {
 		s.Reason = "it was killed; `down`, or the next `up`, removes what is left"
 	}
 	if s.State == "running" {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		if err := runner.Ready(ctx, c); err != nil {
+		if err := ready(ctx, c); err != nil {
 			s.State, s.Reason = "not ready", err.Error()
 		}
 	}
 	return s
+}
+
+// ready asks the cluster's API server whether it is ready.
+func ready(ctx context.Context, c *cluster.Cluster) error {
+	server, err := api.New(c)
+	if err != nil {
+		return err
+	}
+	return server.Get(ctx, "/readyz", nil)
 }
 
 func printSummaries(out io.Writer, output string, summaries []summary) error {
@@ -117,6 +142,8 @@ func printSummaries(out io.Writer, output string, summaries []summary) error {
 			fmt.Fprintf(out, "\t%s\n", s.Reason)
 		}
 		fmt.Fprintf(out, "\tkubeconfigs: %s\n\tlogs: %s\n", s.Directory+"/kubeconfig", s.Logs)
+		fmt.Fprintf(out, "\tmode: %s, authorization webhook: --authorization-bind-address=%s --authorization-cert-dir=%s --authorization-client-names=%s\n",
+			s.Authorization.Mode, s.Authorization.Address, s.Authorization.CertDir, strings.Join(s.Authorization.ClientNames, ","))
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/grantry/grantry/hack/devcluster/internal/authorization"
 	"github.com/grantry/grantry/hack/devcluster/internal/binaries"
 	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
 	"github.com/grantry/grantry/hack/devcluster/internal/realnode"
@@ -32,6 +33,7 @@ const (
 
 type upOptions struct {
 	settings   cluster.Settings
+	mode       string
 	nodes      string
 	groups     []string
 	foreground bool
@@ -54,8 +56,11 @@ func newUp() *cobra.Command {
 	flags.StringVar((*string)(&options.settings.KwokComplete), "kwok-complete", string(cluster.CompleteAnnotated),
 		"when simulated pods of Jobs succeed: annotated (by their annotation devcluster.grantry.dev/complete-after) or immediately")
 	flags.StringArrayVar(&options.groups, "groups", nil, "groups of a user, as alice=marketing,dev; repeatable")
+	flags.StringVar(&options.mode, "mode", string(authorization.Disabled),
+		"security mode of Grantry: disabled (the API server does not ask it), permissive (after RBAC) or strict (before RBAC)")
 	flags.StringVar(&options.settings.AuthorizationConfig, "authorization-config", "",
-		"file for the API server's --authorization-config, in place of --authorization-mode=Node,RBAC")
+		"file for the API server's --authorization-config, in place of one of --mode")
+	command.MarkFlagsMutuallyExclusive("mode", "authorization-config")
 	flags.StringArrayVar(&options.settings.APIServerArgs, "apiserver-arg", nil, "further argument for the API server, as --flag=value; repeatable")
 	flags.IntVar(&options.settings.OwnerPID, "owner-pid", 0, "end the cluster when this process ends")
 	flags.BoolVar(&options.foreground, "foreground", false, "stay, and end the cluster at Ctrl-C")
@@ -96,7 +101,7 @@ func up(command *cobra.Command, options upOptions) error {
 		return err
 	}
 	fmt.Fprintf(out, "programs are in %s\n", c.Binaries)
-	if err := createFiles(c); err != nil {
+	if err := createFiles(c, authorization.Mode(options.mode)); err != nil {
 		return errors.Join(err, os.RemoveAll(c.Dir))
 	}
 	whenReady := func() { printSummary(command.OutOrStdout(), c, time.Since(begun)) }
@@ -129,6 +134,9 @@ func (o upOptions) complete(out io.Writer) (cluster.Settings, binaries.Tools, er
 	}
 	if settings.KwokNodes < 1 {
 		return fail(fmt.Errorf("--kwok-nodes=%d: at least one", settings.KwokNodes))
+	}
+	if _, err := authorization.ParseMode(o.mode); err != nil {
+		return fail(fmt.Errorf("--mode: %w", err))
 	}
 	if settings.AuthorizationConfig != "" {
 		if settings.AuthorizationConfig, err = filepath.Abs(settings.AuthorizationConfig); err != nil {
@@ -192,7 +200,7 @@ func makeWay(name string, out io.Writer) error {
 }
 
 // createFiles gives the cluster its addresses and its directory.
-func createFiles(c *cluster.Cluster) error {
+func createFiles(c *cluster.Cluster, mode authorization.Mode) error {
 	unlock, err := cluster.LockMachine()
 	if err != nil {
 		return err
@@ -219,6 +227,13 @@ func createFiles(c *cluster.Cluster) error {
 		return err
 	}
 	if err := c.WriteIdentities(); err != nil {
+		return err
+	}
+	shipped, err := shippedConfigs()
+	if err != nil {
+		return err
+	}
+	if err := authorization.Write(c, shipped, mode); err != nil {
 		return err
 	}
 	return c.Save()

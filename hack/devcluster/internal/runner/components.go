@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/grantry/grantry/hack/devcluster/internal/authorization"
 	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
 )
 
@@ -75,12 +76,11 @@ func apiserver(c *cluster.Cluster) []string {
 		"--max-requests-inflight=4000",
 		"--max-mutating-requests-inflight=2000",
 	}
-	if c.AuthorizationConfig != "" {
-		arguments = append(arguments, "--authorization-config="+c.AuthorizationConfig)
-	} else {
-		arguments = append(arguments, "--authorization-mode=Node,RBAC")
+	config := c.AuthorizationConfig
+	if config == "" {
+		config = c.AuthorizationFile(authorization.ConfigFile)
 	}
-	return append(arguments, c.APIServerArgs...)
+	return append(append(arguments, "--authorization-config="+config), c.APIServerArgs...)
 }
 
 func controllerManager(c *cluster.Cluster) []string {

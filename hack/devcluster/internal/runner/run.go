@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/grantry/grantry/hack/devcluster/internal/api"
 	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
 	"github.com/grantry/grantry/hack/devcluster/internal/kwoknode"
 	"github.com/grantry/grantry/hack/devcluster/internal/realnode"
@@ -128,7 +129,7 @@ func (r *runner) stay(stop context.Context, started <-chan error, orphaned <-cha
 
 // start starts everything in order and returns when the cluster takes pods.
 func (r *runner) start(ctx context.Context) error {
-	api, err := newAPI(r.c)
+	client, err := api.New(r.c)
 	if err != nil {
 		return err
 	}
@@ -144,22 +145,22 @@ func (r *runner) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.await(ctx, "kube-apiserver", func() error { return api.get(ctx, "/readyz", nil) }); err != nil {
+	if err := r.await(ctx, "kube-apiserver", func() error { return client.Get(ctx, "/readyz", nil) }); err != nil {
 		return err
 	}
 	fmt.Fprintln(r.progress, "starting kube-controller-manager, kube-scheduler and nodes")
 	if err := r.startControllers(); err != nil {
 		return err
 	}
-	count, err := r.startNodes(ctx, api)
+	count, err := r.startNodes(ctx, client)
 	if err != nil {
 		return err
 	}
 	return r.await(ctx, "the cluster", func() error {
-		if err := api.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil); err != nil {
+		if err := client.Get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil); err != nil {
 			return err
 		}
-		return api.nodesReady(ctx, count)
+		return client.NodesReady(ctx, count)
 	})
 }
 
@@ -178,12 +179,12 @@ func (r *runner) startControllers() error {
 	return r.startComponent("kube-scheduler", argv)
 }
 
-func (r *runner) startNodes(ctx context.Context, api *api) (count int, err error) {
+func (r *runner) startNodes(ctx context.Context, client *api.Client) (count int, err error) {
 	switch r.c.Nodes {
 	case cluster.NodesReal:
 		return 1, r.startComponent("kubelet", kubelet(r.c, r.node.Kubelet))
 	case cluster.NodesKwok:
-		return r.c.KwokNodes, r.startKwok(ctx, api)
+		return r.c.KwokNodes, r.startKwok(ctx, client)
 	default:
 		return 0, nil
 	}
@@ -226,13 +227,13 @@ func (r *runner) startContainerd(ctx context.Context) error {
 	return r.processes.run("ctr", realnode.ImportCommand(r.c, r.node.Images), r.c.Log("ctr"))
 }
 
-func (r *runner) startKwok(ctx context.Context, api *api) error {
+func (r *runner) startKwok(ctx context.Context, client *api.Client) error {
 	config, err := kwoknode.WriteConfig(r.c)
 	if err != nil {
 		return err
 	}
 	for _, node := range kwoknode.Nodes(r.c.KwokNodes) {
-		if err := api.create(ctx, "/api/v1/nodes", node); err != nil {
+		if err := client.Create(ctx, "/api/v1/nodes", node); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,6 @@
-package runner
+// Package api asks a cluster's API server, as admin. A client library would multiply the time that `go run`
+// takes.
+package api
 
 import (
 	"bytes"
@@ -15,13 +17,14 @@ import (
 	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
 )
 
-// api asks the cluster's API server, as admin. A client library would multiply the time that `go run` takes.
-type api struct {
+// Client asks one cluster's API server.
+type Client struct {
 	server string
 	client *http.Client
 }
 
-func newAPI(c *cluster.Cluster) (*api, error) {
+// New is a client with the admin's certificate.
+func New(c *cluster.Cluster) (*Client, error) {
 	authority, err := os.ReadFile(c.PKI("ca.crt"))
 	if err != nil {
 		return nil, err
@@ -32,7 +35,7 @@ func newAPI(c *cluster.Cluster) (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &api{
+	return &Client{
 		server: c.Server(),
 		client: &http.Client{
 			Timeout: 10 * time.Second,
@@ -44,49 +47,58 @@ func newAPI(c *cluster.Cluster) (*api, error) {
 	}, nil
 }
 
-// get reads the object at path into out, unless out is nil.
-func (a *api) get(ctx context.Context, path string, out any) error {
-	return a.do(ctx, http.MethodGet, path, nil, out)
-}
-
-func (a *api) create(ctx context.Context, path string, object any) error {
-	return a.do(ctx, http.MethodPost, path, object, nil)
-}
-
-func (a *api) do(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		data, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(data)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, a.server+path, body)
-	if err != nil {
+// Get reads the object at path into out, unless out is nil.
+func (c *Client) Get(ctx context.Context, path string, out any) error {
+	data, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil || out == nil {
 		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := a.client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %.500s", method, path, response.Status, data)
-	}
-	if out == nil {
-		return nil
 	}
 	return json.Unmarshal(data, out)
 }
 
-// nodesReady says whether this many nodes take pods.
-func (a *api) nodesReady(ctx context.Context, count int) error {
+// Text reads what is at a path that holds no object, such as /metrics.
+func (c *Client) Text(ctx context.Context, path string) (string, error) {
+	data, err := c.do(ctx, http.MethodGet, path, nil)
+	return string(data), err
+}
+
+// Create posts an object to a collection's path.
+func (c *Client) Create(ctx context.Context, path string, object any) error {
+	_, err := c.do(ctx, http.MethodPost, path, object)
+	return err
+}
+
+func (c *Client) do(ctx context.Context, method, path string, in any) ([]byte, error) {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.server+path, body)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := c.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode >= 300 {
+		return nil, fmt.Errorf("%s %s: %s: %.500s", method, path, response.Status, data)
+	}
+	return data, nil
+}
+
+// NodesReady says whether this many nodes take pods.
+func (c *Client) NodesReady(ctx context.Context, count int) error {
 	var nodes struct {
 		Items []struct {
 			Metadata struct{ Name string }
@@ -96,7 +108,7 @@ func (a *api) nodesReady(ctx context.Context, count int) error {
 			}
 		}
 	}
-	if err := a.get(ctx, "/api/v1/nodes", &nodes); err != nil {
+	if err := c.Get(ctx, "/api/v1/nodes", &nodes); err != nil {
 		return err
 	}
 	ready := 0
@@ -112,13 +124,4 @@ func (a *api) nodesReady(ctx context.Context, count int) error {
 		return fmt.Errorf("%d of %d nodes are ready", ready, count)
 	}
 	return nil
-}
-
-// Ready asks the cluster's API server whether it is ready.
-func Ready(ctx context.Context, c *cluster.Cluster) error {
-	api, err := newAPI(c)
-	if err != nil {
-		return err
-	}
-	return api.get(ctx, "/readyz", nil)
 }
