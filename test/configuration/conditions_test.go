@@ -117,8 +117,20 @@ func TestConditions_askWhatIsGuarded(t *testing.T) {
 	subresources := []string{"", "status", "log", "exec", "attach", "portforward", "ephemeralcontainers", "proxy", "eviction", "binding", "resize", "scale", "*"}
 	asked, skipped := 0, 0
 	for _, resource := range []struct{ group, name string }{
-		{"grantry.dev", "jobs"}, {"grantry.dev", "jobruns"}, {"grantry.dev", "acls"}, {"grantry.dev", "grants"}, {"grantry.dev", "groups"}, {"grantry.dev", "new"},
-		{"", "pods"}, {"", "secrets"}, {"", "nodes"}, {"batch", "jobs"}, {"apps", "pods"}, {"metrics.k8s.io", "pods"}, {"grantry.dev.example.org", "jobs"}, {"*", "*"},
+		{"grantry.dev", "jobs"},
+		{"grantry.dev", "jobruns"},
+		{"grantry.dev", "acls"},
+		{"grantry.dev", "grants"},
+		{"grantry.dev", "groups"},
+		{"grantry.dev", "new"},
+		{"", "pods"},
+		{"", "secrets"},
+		{"", "nodes"},
+		{"batch", "jobs"},
+		{"apps", "pods"},
+		{"metrics.k8s.io", "pods"},
+		{"grantry.dev.example.org", "jobs"},
+		{"*", "*"},
 	} {
 		for _, verb := range verbs {
 			for _, subresource := range subresources {

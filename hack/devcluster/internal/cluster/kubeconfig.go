@@ -102,8 +102,10 @@ func (c *Cluster) writePKI() error {
 		authorities[name] = authority
 	}
 	loopback := []string{"127.0.0.1", "localhost"}
-	apiHosts := append([]string{"kubernetes", "kubernetes.default", "kubernetes.default.svc",
-		"kubernetes.default.svc.cluster.local", c.ServiceAddress()}, loopback...)
+	apiHosts := append([]string{
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		"kubernetes.default.svc.cluster.local", c.ServiceAddress(),
+	}, loopback...)
 	for _, leaf := range []struct {
 		file, authority string
 		subject         pki.Subject

@@ -78,6 +78,8 @@ func snapshotter(dir string) string {
 
 // ImportCommand loads an archive of images, as `docker save` writes them, into the node.
 func ImportCommand(c *cluster.Cluster, archive string) []string {
-	return []string{filepath.Join(c.NodeBinaries, "ctr"), "--address", c.ContainerdSocket(), "--namespace", "k8s.io",
-		"images", "import", "--local", "--snapshotter", snapshotter(c.Dir), archive}
+	return []string{
+		filepath.Join(c.NodeBinaries, "ctr"), "--address", c.ContainerdSocket(), "--namespace", "k8s.io",
+		"images", "import", "--local", "--snapshotter", snapshotter(c.Dir), archive,
+	}
 }

@@ -55,8 +55,10 @@ func removeNetwork(c *cluster.Cluster) error {
 // masquerade gives packets that leave the machine its address. It is one rule of our own: the CNI plugin
 // would add a chain for every pod, and leave it behind if the pod's end is not seen.
 func masquerade(c *cluster.Cluster) []string {
-	return []string{"POSTROUTING", "-s", c.PodSubnet(), "!", "-o", c.ID(),
-		"-m", "comment", "--comment", c.ID(), "-j", "MASQUERADE"}
+	return []string{
+		"POSTROUTING", "-s", c.PodSubnet(), "!", "-o", c.ID(),
+		"-m", "comment", "--comment", c.ID(), "-j", "MASQUERADE",
+	}
 }
 
 func iptables(arguments ...string) error {
