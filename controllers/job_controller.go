@@ -68,7 +68,7 @@ func jobOfRun() handler.EventHandler {
 	}
 }
 
-// +kubebuilder:rbac:groups=grantry.dev,resources=jobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=grantry.dev,resources=jobs,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=grantry.dev,resources=jobs/status,verbs=patch
 // +kubebuilder:rbac:groups=grantry.dev,resources=jobs/finalizers,verbs=update
 // +kubebuilder:rbac:groups=grantry.dev,resources=jobruns,verbs=get;list;watch;create;delete
@@ -82,6 +82,16 @@ func (r *JobReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 	if !job.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // its runs go with it, by owner reference
 	}
+	result, err := r.serve(ctx, job)
+	// Last, as a write that the status' optimistic lock would not know of; and whatever became of the rest.
+	if err = errors.Join(err, labelAncestors(ctx, r.Client, jobKind, job, job.Name)); err != nil {
+		return ctrl.Result{}, err
+	}
+	return result, nil
+}
+
+// serve does for a Job what its runs and its status need.
+func (r *JobReconciler) serve(ctx context.Context, job *v1alpha1.Job) (ctrl.Result, error) {
 	runs := &v1alpha1.JobRunList{}
 	if err := r.List(ctx, runs, client.InNamespace(job.Namespace), client.MatchingFields{index.RunJob: job.Name}); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list runs: %w", err)

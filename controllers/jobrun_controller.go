@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -73,6 +74,16 @@ func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if !run.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // its batch/v1 Job goes with it, by owner reference
 	}
+	result, err := r.moveOn(ctx, run)
+	// Last, as a write that the status' optimistic lock would not know of; and whatever became of the rest.
+	if err = errors.Join(err, labelAncestors(ctx, r.Client, runKind, run, run.Spec.Job)); err != nil {
+		return ctrl.Result{}, err
+	}
+	return result, nil
+}
+
+// moveOn does what the run's state asks for.
+func (r *JobRunReconciler) moveOn(ctx context.Context, run *v1alpha1.JobRun) (ctrl.Result, error) {
 	in, err := r.observe(ctx, run)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -325,15 +336,16 @@ func (r *JobRunReconciler) apply(ctx context.Context, in runInput, plan runPlan)
 // adopt gives a run that a user created its Job as owner, so that it goes with the Job, and the labels by
 // which it is found.
 func (r *JobRunReconciler) adopt(ctx context.Context, in runInput) error {
-	adopted := in.Run.DeepCopy()
-	if err := ctrl.SetControllerReference(in.Job, adopted, r.Scheme()); err != nil {
+	before := in.Run.DeepCopy()
+	if err := ctrl.SetControllerReference(in.Job, in.Run, r.Scheme()); err != nil {
 		return err
 	}
-	if adopted.Labels == nil {
-		adopted.Labels = map[string]string{}
+	if in.Run.Labels == nil {
+		in.Run.Labels = map[string]string{}
 	}
-	maps.Copy(adopted.Labels, batchjob.RunLabels(in.Job))
-	if err := r.Patch(ctx, adopted, client.MergeFromWithOptions(in.Run, client.MergeFromWithOptimisticLock{})); err != nil {
+	maps.DeleteFunc(in.Run.Labels, func(key, _ string) bool { return strings.HasPrefix(key, v1alpha1.AncestorLabelPrefix) })
+	maps.Copy(in.Run.Labels, batchjob.RunLabels(in.Job))
+	if err := r.Patch(ctx, in.Run, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("adopt the run: %w", err)
 	}
 	return nil
