@@ -38,7 +38,7 @@ func run(ctx context.Context, keep bool) (reterr error) {
 		nodes = "auto"
 	}
 	fmt.Println("Starting a cluster; the first time its programs are built, which takes minutes.")
-	cluster, err := harness.Up(ctx, harness.Options{Name: name, Nodes: nodes, Detach: keep, Log: os.Stderr})
+	cluster, err := harness.Up(ctx, harness.Options{Name: name, Nodes: nodes, Mode: "permissive", Detach: keep, Log: os.Stderr})
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func run(ctx context.Context, keep bool) (reterr error) {
 	if err != nil {
 		return err
 	}
-	operator, err := cluster.StartOperator(ctx, binary)
+	operator, err := cluster.StartOperator(ctx, binary, cluster.WebhookArgs()...)
 	if err != nil {
 		return err
 	}

@@ -51,8 +51,11 @@ func tell(s *story) {
 	s.apply("marketing-email.yaml")
 	s.expect("", `(?s)campaign1\S*\s+Active.*campaign2\S*\s+Active`, "get", "jrun", "-n", "metronome", "-o", runColumns)
 
+	tellPeople(s)
+
 	s.chapter("Revoking stops the next run, and suspends the running one where onRevoke says so")
 	s.show("delete", "grant", "marketing-campaign1", "marketing-email")
+	s.refused("bob", "bob may not even see it any more", `may not "read"`, "get", "gjob", "marketing.email.campaign1", "-n", "metronome")
 	s.expect("campaign1 has onRevoke: Suspend; campaign2 may finish", `(?s)campaign1\S*\s+Suspended.*campaign2\S*\s+Active`,
 		"get", "jrun", "-n", "metronome", "-o", runColumns)
 	s.expect("", `(?s)campaign1.*true.*campaign2.*false`, "get", "jobs.batch", "-n", "metronome", "-l", "in.grantry.dev/marketing",
@@ -122,23 +125,37 @@ func (s *story) show(args ...string) {
 
 // expect runs kubectl until its answer matches a pattern, and prints the last answer.
 func (s *story) expect(claim, pattern string, args ...string) {
-	s.until(claim, args, "an answer that matches "+pattern, regexp.MustCompile(pattern).MatchString)
+	s.allowed("admin", claim, pattern, args...)
 }
 
 // never runs kubectl until its answer does not match a pattern, and prints the last answer.
 func (s *story) never(claim, pattern string, args ...string) {
 	match := regexp.MustCompile(pattern).MatchString
-	s.until(claim, args, "an answer without "+pattern, func(out string) bool { return !match(strings.TrimSpace(out)) })
+	s.until("admin", claim, args, "an answer without "+pattern, func(out string, err error) bool {
+		return err == nil && !match(strings.TrimSpace(out))
+	})
 }
 
-func (s *story) until(claim string, args []string, wanted string, met func(string) bool) {
+// allowed is expect for a person who has only what Grantry gives.
+func (s *story) allowed(user, claim, pattern string, args ...string) {
+	match := regexp.MustCompile(pattern).MatchString
+	s.until(user, claim, args, "an answer that matches "+pattern, func(out string, err error) bool { return err == nil && match(out) })
+}
+
+// refused runs kubectl until it fails with words that match a pattern, and prints them.
+func (s *story) refused(user, claim, pattern string, args ...string) {
+	match := regexp.MustCompile(pattern).MatchString
+	s.until(user, claim, args, "a refusal that matches "+pattern, func(out string, err error) bool { return err != nil && match(out) })
+}
+
+func (s *story) until(user, claim string, args []string, wanted string, met func(out string, err error) bool) {
 	if s.err != nil {
 		return
 	}
 	deadline := time.Now().Add(patience)
 	for {
-		out, err := s.cluster.Kubectl(s.ctx, "admin", args...)
-		good := err == nil && met(out)
+		out, err := s.cluster.Kubectl(s.ctx, user, args...)
+		good := met(out, err)
 		if !good && time.Now().Before(deadline) && s.ctx.Err() == nil {
 			time.Sleep(100 * time.Millisecond)
 			continue
@@ -146,7 +163,7 @@ func (s *story) until(claim string, args []string, wanted string, met func(strin
 		if claim != "" {
 			fmt.Printf("# %s:\n", claim)
 		}
-		fmt.Printf("$ kubectl %s\n%s", quoted(args), indent(out))
+		fmt.Printf("%s kubectl %s\n%s", prompt(user), quoted(args), indent(out))
 		if !good {
 			s.err = fmt.Errorf("kubectl %s: wanted %s within %s, last got: %s %w", quoted(args), wanted, patience, out, err)
 			return
@@ -154,6 +171,14 @@ func (s *story) until(claim string, args []string, wanted string, met func(strin
 		s.met++
 		return
 	}
+}
+
+// prompt tells who types; without a name it is the administrator.
+func prompt(user string) string {
+	if user == "admin" {
+		return "$"
+	}
+	return user + "$"
 }
 
 func quoted(args []string) string {
