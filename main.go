@@ -68,6 +68,7 @@ type options struct {
 	leaderElect    bool
 	leaseNamespace string
 	authorization  authorizationOptions
+	admission      admissionOptions
 	log            zap.Options
 }
 
@@ -90,6 +91,7 @@ func managerCommand() *cobra.Command {
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "Let one replica at a time write; needed with more than one")
 	f.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "Namespace of the leader's lease; unset is the operator's own")
 	o.authorization.bind(f)
+	o.admission.bind(f)
 	gofs := flag.NewFlagSet("", flag.ContinueOnError)
 	o.log.BindFlags(gofs)
 	ctrl.RegisterFlags(gofs)
@@ -109,7 +111,11 @@ func (o *options) run(ctx context.Context) error {
 		return fmt.Errorf("find the API server: %w", err)
 	}
 	config.QPS = -1 // the API server's priority and fairness limits us, not ourselves
-	mgr, err := ctrl.NewManager(config, o.managerOptions())
+	managerOptions := o.managerOptions()
+	if managerOptions.WebhookServer, err = o.admission.server(); err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(config, managerOptions)
 	if err != nil {
 		return fmt.Errorf("create the manager: %w", err)
 	}
@@ -130,6 +136,9 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	if err := o.setUpAuthorization(mgr, store); err != nil {
+		return err
+	}
+	if err := o.setUpAdmission(ctx, mgr, store); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)

@@ -72,9 +72,18 @@ type JobSpec struct {
 	Description string `json:"description,omitempty"`
 
 	// owner is the subject whose grants decide whether the Job may be launched: it needs run, update,
-	// create or full on the Job's resource. A Job without owner is not launched.
+	// create or full on the Job's resource. A Job without owner is not launched. Unset is whoever creates
+	// the Job. Whoever changes what runs, or when, becomes the owner. Another subject may be named by those
+	// who may act as it: members of a group, those who may impersonate it, and superusers.
 	// +optional
 	Owner *Subject `json:"owner,omitempty"`
+
+	// ownerGroups are the groups that the owner was in when it last wrote the Job, as the API server
+	// reported them. Grants to these groups count for a launch, up to a maximum age. Admission writes
+	// them, whatever is given here. Unset for owners that are no users, and where somebody else wrote the
+	// Job for its owner.
+	// +optional
+	OwnerGroups *ReportedGroups `json:"ownerGroups,omitempty"`
 
 	// startPolicy is OnCreate (run once when the Job is created) or OnDemand (run when a JobRun is
 	// created). Unset is OnCreate for a Job that has neither schedules nor dependencies, else OnDemand.
@@ -125,6 +134,22 @@ type JobSpec struct {
 	// Metronome job file, as it is.
 	// +optional
 	Run *RunSpec `json:"run,omitempty"`
+}
+
+// ReportedGroups are the groups of a user at a time.
+type ReportedGroups struct {
+	// names are the groups, without those that every user is in.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	Names []string `json:"names"`
+
+	// reportedAt is when.
+	// +required
+	ReportedAt metav1.Time `json:"reportedAt"`
 }
 
 // ConcurrencyPolicy says what a schedule does when a run of the Job is still active.

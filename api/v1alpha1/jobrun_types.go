@@ -59,16 +59,17 @@ type JobRunSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	Job string `json:"job"`
 
-	// trigger is what brought the run about. Leave it unset: User.
+	// trigger is what brought the run about. Leave it unset: User. Only Grantry creates runs of another.
 	// +optional
 	// +kubebuilder:default=User
 	Trigger RunTrigger `json:"trigger,omitempty"`
 
-	// requestedBy is who created the run.
+	// requestedBy is who created the run. Unset is the user who does. Another subject may be named by those
+	// who may act as it.
 	// +optional
 	RequestedBy *Subject `json:"requestedBy,omitempty"`
 
-	// scheduledAt is the time of the schedule that the run is for.
+	// scheduledAt is the time of the schedule that the run is for. Only Grantry sets it.
 	// +optional
 	ScheduledAt *metav1.Time `json:"scheduledAt,omitempty"`
 

@@ -96,6 +96,12 @@ func (s *Snapshot) MembersOf(groupName string) []Subject {
 	return members
 }
 
+// IsMember reports whether a Group object makes a user a member of the group of its name.
+func (s *Snapshot) IsMember(user Subject, group string) bool {
+	who := s.subjectWith(user, hashSubject(user))
+	return who != nil && slices.ContainsFunc(who.memberOf, func(key *subjectKey) bool { return key.Name == group })
+}
+
 // NextEdge returns the first time after a given one at which the window of some grant opens or
 // closes. Decide needs no such hint; it is for those who act when a verdict changes.
 func (s *Snapshot) NextEdge(after time.Time) (time.Time, bool) {

@@ -31,6 +31,20 @@ var AuthorizationSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 	Buckets: prometheus.ExponentialBuckets(10e-6, 2, 18), // 10 µs to 1.3 s
 })
 
+// AdmissionDecisions counts answers to admission requests.
+var AdmissionDecisions = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "grantry_admission_decisions_total",
+	Help: "Answers to admission requests, by resource, operation (CREATE, UPDATE, DELETE) and verdict (allowed, patched, refused, failed).",
+}, []string{"resource", "operation", "verdict"})
+
+// AdmissionSeconds is how long answers take, without reading and writing them.
+var AdmissionSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+	Name:    "grantry_admission_duration_seconds",
+	Help:    "Time to answer an admission request, questions to the API server included.",
+	Buckets: prometheus.ExponentialBuckets(10e-6, 2, 18), // 10 µs to 1.3 s
+})
+
 func init() { //nolint:gochecknoinits // the registry is the process's
 	metrics.Registry.MustRegister(AuthorizationDecisions, AuthorizationRefusedRequests, AuthorizationPanics, AuthorizationSeconds)
+	metrics.Registry.MustRegister(AdmissionDecisions, AdmissionSeconds)
 }

@@ -14,6 +14,7 @@ import (
 func TestMetrics_documented(t *testing.T) {
 	grantrymetrics.AuthorizationDecisions.WithLabelValues("allow", "jobs")
 	grantrymetrics.AuthorizationRefusedRequests.WithLabelValues("400")
+	grantrymetrics.AdmissionDecisions.WithLabelValues("jobs", "CREATE", "allowed")
 	page, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +33,7 @@ func TestMetrics_documented(t *testing.T) {
 			t.Errorf("docs/operations.md does not name %s", f.GetName())
 		}
 	}
-	if seen != 4 {
+	if seen != 6 {
 		t.Errorf("%d metrics are registered", seen)
 	}
 }

@@ -1,0 +1,115 @@
+package admission
+
+import (
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/permission"
+)
+
+// StampRun makes a JobRun that is created or updated say who asked for it, and where in the hierarchy its
+// Job is. old is nil at create.
+func StampRun(r *Request, old, run *v1alpha1.JobRun) (warnings []string, err error) {
+	if r.IsOperator() {
+		return nil, nil // it knows better
+	}
+	stampLabels(run, rightLabels(run.Spec.Job, labelsOf(old)))
+	if r.Operation != Create {
+		return nil, nil // the spec can't change
+	}
+	wanted := run.Spec.RequestedBy
+	if wanted != nil {
+		ok, err := r.mayActAs(*wanted)
+		if err != nil || ok {
+			return nil, err
+		}
+		warnings = append(warnings, "spec.requestedBy: set to "+describe(*r.subject())+"; "+r.notAs(*wanted))
+	}
+	run.Spec.RequestedBy = r.subject()
+	return warnings, nil
+}
+
+// CheckRun refuses a request on a JobRun that the requester may not make. Whether the Job is there is not
+// asked, so that nobody learns it: what counts is the right to run a Job of that name. old is nil at create,
+// run at delete.
+func CheckRun(r *Request, old, run *v1alpha1.JobRun) error {
+	if r.IsOperator() {
+		return nil // creates, adopts, labels and deletes runs
+	}
+	subject := run
+	if r.Operation == Delete {
+		subject = old
+	}
+	beside := r.Operation == Update && equality.Semantic.DeepEqual(old.Spec, run.Spec) && isBeside(old, run)
+	if !beside {
+		object := Object{Resource: "jobruns", Namespace: subject.Namespace, Name: subject.Name}
+		if err := r.Need(permission.Run, permission.JobResource(subject.Namespace, subject.Spec.Job), object); err != nil {
+			return err
+		}
+	}
+	if r.Operation == Delete {
+		return nil
+	}
+	if err := checkLabels(run, rightLabels(run.Spec.Job, labelsOf(old)), labelsOf(old)); err != nil {
+		return err
+	}
+	if r.Operation == Create {
+		return r.checkOrigin(run)
+	}
+	if disowns(old, run) {
+		return invalid("metadata.ownerReferences: only Grantry says which Job a run belongs to; leave them as they are")
+	}
+	return nil
+}
+
+// checkOrigin refuses a new run that says of its origin what is not so.
+func (r *Request) checkOrigin(run *v1alpha1.JobRun) error {
+	if run.Spec.Trigger != v1alpha1.TriggerUser && run.Spec.Trigger != "" {
+		return invalid("spec.trigger: only Grantry creates runs with trigger %s; leave it out", run.Spec.Trigger)
+	}
+	if run.Spec.ScheduledAt != nil {
+		return invalid("spec.scheduledAt: only Grantry sets it; leave it out")
+	}
+	if len(run.OwnerReferences) > 0 {
+		return invalid("metadata.ownerReferences: only Grantry says which Job a run belongs to; leave them out")
+	}
+	if run.Spec.RequestedBy == nil {
+		return invalid("spec.requestedBy: a run needs one; set it to %s", describe(*r.subject()))
+	}
+	ok, err := r.mayActAs(*run.Spec.RequestedBy)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return forbidden("spec.requestedBy: %s", r.notAs(*run.Spec.RequestedBy))
+	}
+	return nil
+}
+
+// isBeside reports whether an update leaves an object as it is, or comes while the object is on its way out:
+// finalizers must be able to go.
+func isBeside(old, object metav1.Object) bool {
+	if object.GetDeletionTimestamp() != nil {
+		return true
+	}
+	return equality.Semantic.DeepEqual(old.GetLabels(), object.GetLabels()) &&
+		equality.Semantic.DeepEqual(old.GetAnnotations(), object.GetAnnotations()) &&
+		equality.Semantic.DeepEqual(old.GetFinalizers(), object.GetFinalizers()) && !disowns(old, object)
+}
+
+// disowns reports whether an update changes what an object is deleted with.
+func disowns(old, object metav1.Object) bool {
+	return !equality.Semantic.DeepEqual(old.GetOwnerReferences(), object.GetOwnerReferences())
+}
+
+// labelsOf are the labels of an object that may be absent.
+func labelsOf[T any, P interface {
+	*T
+	metav1.Object
+}](object P) map[string]string {
+	if object == nil {
+		return nil
+	}
+	return object.GetLabels()
+}

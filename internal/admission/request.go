@@ -1,0 +1,105 @@
+// Package admission decides what the API server is to do with a write of Grantry's own kinds: who may make it,
+// which identity it is stored under, and which labels are Grantry's.
+//
+// It is pure. It sees one request with the objects before and after it, a snapshot of the policy and the
+// time; what only RBAC knows it asks through a function. Mutating admission calls a Stamp function, which
+// corrects; validating admission calls a Check function, which refuses whatever a Stamp function would not
+// have left so. Either holds without the other.
+package admission
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/grantry/grantry/internal/effective"
+	"github.com/grantry/grantry/internal/permission"
+)
+
+// Operation is what a request does with an object.
+type Operation uint8
+
+// The operations that are admitted.
+const (
+	Create Operation = iota + 1
+	Update
+	Delete
+)
+
+// Requester is who makes a request, as the API server authenticated it.
+type Requester struct {
+	Name   string
+	Groups []string
+}
+
+// Question asks whether the requester may do something by the cluster's own authorizers. It is a
+// SubjectAccessReview without the subject.
+type Question struct {
+	Verb, Group, Resource, Namespace, Name string
+}
+
+// Ask answers a question. It may take a request to the API server: rules ask only what can decide.
+type Ask func(Question) (bool, error)
+
+// Request is one request with what is known about it.
+type Request struct {
+	Operation Operation
+	By        Requester
+	// Snapshot is the policy, or nil as long as it has not been read.
+	Snapshot *effective.Snapshot
+	Mode     permission.SecurityMode
+	// Operator is the user name of Grantry itself.
+	Operator string
+	// At is when the request is decided.
+	At  time.Time
+	Ask Ask
+}
+
+// Cause says why a request is refused, in a closed set.
+type Cause uint8
+
+// The causes.
+const (
+	// Forbidden: the requester lacks a permission.
+	Forbidden Cause = iota + 1
+	// Invalid: nobody may write that.
+	Invalid
+	// Unavailable: it can't be decided now.
+	Unavailable
+)
+
+// Refusal is the error for a request that is refused. Its text is for the requester, and names nothing
+// that the requester may not see.
+type Refusal struct {
+	Cause Cause
+	Text  string
+}
+
+// Error is the text.
+func (r *Refusal) Error() string { return r.Text }
+
+func forbidden(format string, args ...any) error {
+	return &Refusal{Cause: Forbidden, Text: fmt.Sprintf(format, args...)}
+}
+
+func invalid(format string, args ...any) error {
+	return &Refusal{Cause: Invalid, Text: fmt.Sprintf(format, args...)}
+}
+
+func unavailable(format string, args ...any) error {
+	return &Refusal{Cause: Unavailable, Text: fmt.Sprintf(format, args...)}
+}
+
+// IsOperator reports whether Grantry itself makes the request.
+func (r *Request) IsOperator() bool { return r.Operator != "" && r.By.Name == r.Operator }
+
+// who names the requester.
+func (r *Request) who() string { return "user " + r.By.Name }
+
+// asked puts a question, and turns a failure into a refusal.
+func (r *Request) asked(q Question) (bool, error) {
+	yes, err := r.Ask(q)
+	if err != nil {
+		return false, unavailable("the API server can't be asked now whether %s may %q %s: %v", r.who(), q.Verb, q.Resource, err)
+	}
+	return yes, nil
+}

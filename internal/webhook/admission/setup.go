@@ -1,0 +1,55 @@
+// Package admission serves the admission webhooks of Grantry's kinds.
+//
+// It decodes, asks what only the API server knows, and writes; what is admitted is for the pure rules in
+// internal/admission to say. There is one path for mutating and one for validating admission, and for each
+// kind one file with the rules that it is handed to.
+package admission
+
+import (
+	"fmt"
+
+	authorizationv1client "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/grantry/grantry/internal/effective"
+	"github.com/grantry/grantry/internal/permission"
+)
+
+// The paths that are served.
+const (
+	PathMutate   = "/mutate"
+	PathValidate = "/validate"
+)
+
+// Policy has the current snapshot, or nil as long as there is none.
+type Policy interface {
+	Snapshot() *effective.Snapshot
+}
+
+// Settings are what admission decides by.
+type Settings struct {
+	Policy Policy
+	// Clock tells the time at which windows are judged.
+	Clock clock.PassiveClock
+	Mode  permission.SecurityMode
+	// Operator is the user name of Grantry itself.
+	Operator string
+}
+
+// Setup registers every webhook with the manager's webhook server.
+func Setup(mgr ctrl.Manager, s Settings) error {
+	reviews, err := authorizationv1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("make a client for SubjectAccessReviews: %w", err)
+	}
+	d := &dispatcher{Settings: s, reviews: reviews.SubjectAccessReviews(), kinds: map[string]reviewer{
+		"jobs":    jobHooks(),
+		"jobruns": runHooks(),
+	}}
+	server := mgr.GetWebhookServer()
+	server.Register(PathMutate, &webhook.Admission{Handler: d.handler(mutate)})
+	server.Register(PathValidate, &webhook.Admission{Handler: d.handler(validate)})
+	return nil
+}

@@ -1,0 +1,110 @@
+// Package certificates gives the admission webhooks' server its certificate, and the API server the CA to
+// verify it by.
+//
+// cert-controller makes CA and certificate and keeps them in a Secret; the leader does that. Every replica
+// reads the Secret through the API, which takes milliseconds where a mounted one takes a minute, and puts the
+// CA into the webhook configurations. That it does itself, because cert-controller replaces the CA there at
+// once, and requests that meet a server with the other one's certificate fail. Here
+//
+//	Secret has a new CA ─► bundle = new + old ─► every API server has had time ─► the new certificate is served
+//	                                                                       an hour later ─► bundle = new
+//
+// so that at each moment whatever is served is trusted.
+package certificates
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/open-policy-agent/cert-controller/pkg/rotator"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// Settings say for what and for whom certificates are made.
+type Settings struct {
+	// Secret holds ca.crt, ca.key, tls.crt and tls.key. It must exist; it may be empty.
+	Secret types.NamespacedName
+	// Configuration is the name of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration.
+	Configuration string
+	// DNSNames are those under which the API server finds the webhooks, at least one.
+	DNSNames []string
+	// Settle is how long a CA has to be in the bundle before a certificate of it is served. API servers
+	// learn of a bundle by a watch. Zero is DefaultSettle.
+	Settle time.Duration
+	Clock  clock.PassiveClock
+}
+
+// DefaultSettle is ample for a watch.
+const DefaultSettle = 30 * time.Second
+
+// Certificates is what is served. Its zero value serves nothing.
+type Certificates struct {
+	state state
+}
+
+// TLS makes a server's configuration serve the current certificate.
+func (c *Certificates) TLS(config *tls.Config) {
+	config.MinVersion = tls.VersionTLS12
+	config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if serving := c.state.serving.Load(); serving != nil {
+			return serving.pair, nil
+		}
+		return nil, errors.New("there is no certificate yet")
+	}
+}
+
+// ReadyCheck is a readiness check: there is a certificate, and the API server is told to trust it.
+func (c *Certificates) ReadyCheck(*http.Request) error {
+	if why := c.state.unready.Load(); why != nil && *why != "" {
+		return errors.New(*why)
+	}
+	if c.state.serving.Load() == nil {
+		return errors.New("the admission webhooks have no certificate yet")
+	}
+	return nil
+}
+
+// Setup starts to make certificates and to follow them, with the manager.
+func (c *Certificates) Setup(mgr ctrl.Manager, s Settings) error {
+	if s.Settle == 0 {
+		s.Settle = DefaultSettle
+	}
+	if err := addRotator(mgr, s); err != nil {
+		return fmt.Errorf("set up the rotation of certificates: %w", err)
+	}
+	return c.follow(mgr, s)
+}
+
+// +kubebuilder:rbac:groups="",namespace=grantry-system,resources=secrets,verbs=get;list;watch;update
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=grantry,verbs=get;list;watch;patch
+
+// addRotator lets cert-controller keep the Secret up to date: a CA for ten years, a certificate for one, each
+// made anew 90 days before its end, or at once if the Secret has none that is good.
+func addRotator(mgr ctrl.Manager, s Settings) error {
+	dir, err := mountedInName()
+	if err != nil {
+		return err
+	}
+	return rotator.AddRotator(mgr, &rotator.CertRotator{
+		SecretKey: s.Secret, CAName: "grantry-admission-ca", CAOrganization: "grantry",
+		DNSName: s.DNSNames[0], ExtraDNSNames: s.DNSNames[1:],
+		CertDir: dir, IsReady: make(chan struct{}), RequireLeaderElection: true,
+	})
+}
+
+// mountedInName is a directory in which the rotator finds the file that it wants to see mounted before it
+// believes that certificates arrive. Here they arrive another way.
+func mountedInName() (string, error) {
+	dir, err := os.MkdirTemp("", "grantry-admission-")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.WriteFile(filepath.Join(dir, "tls.crt"), nil, 0o600)
+}

@@ -1,0 +1,212 @@
+package certificates
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+)
+
+// state is what the server and the readiness check see of the follower.
+type state struct {
+	serving atomic.Pointer[served]
+	unready atomic.Pointer[string]
+}
+
+// served is a certificate with the CA that signed it, as in the Secret.
+type served struct {
+	pair    *tls.Certificate
+	tls, ca []byte
+	seen    time.Time // when the API server was told to trust it
+}
+
+// follower brings what is in the Secret to the API server and to the webhook server, on every replica. It is
+// safe for several to do so: what they write follows from what they read.
+type follower struct {
+	Settings
+	client client.Client
+	state  *state
+	next   *served // in the Secret, and not served yet
+}
+
+var _ reconcile.Reconciler = (*follower)(nil)
+
+// follow watches the Secret and the two configurations, and no others.
+func (c *Certificates) follow(mgr ctrl.Manager, s Settings) error {
+	byName := func(name string) cache.ByObject {
+		return cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", name)}
+	}
+	secret := byName(s.Secret.Name)
+	secret.Namespaces = map[string]cache.Config{s.Secret.Namespace: {}}
+	own, err := cluster.New(mgr.GetConfig(), func(o *cluster.Options) {
+		o.Scheme, o.HTTPClient = mgr.GetScheme(), mgr.GetHTTPClient()
+		o.Cache.ByObject = map[client.Object]cache.ByObject{
+			&corev1.Secret{}: secret,
+			&admissionregistrationv1.MutatingWebhookConfiguration{}:   byName(s.Configuration),
+			&admissionregistrationv1.ValidatingWebhookConfiguration{}: byName(s.Configuration),
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(own); err != nil {
+		return fmt.Errorf("watch what certificates are for: %w", err)
+	}
+	f := &follower{Settings: s, client: own.GetClient(), state: &c.state}
+	the := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: s.Secret}}
+	})
+	return ctrl.NewControllerManagedBy(mgr).Named("certificates").
+		WithOptions(controller.Options{NeedLeaderElection: new(false), MaxConcurrentReconciles: 1}).
+		WatchesRawSource(source.Kind[client.Object](own.GetCache(), &corev1.Secret{}, the)).
+		WatchesRawSource(source.Kind[client.Object](own.GetCache(), &admissionregistrationv1.MutatingWebhookConfiguration{}, the)).
+		WatchesRawSource(source.Kind[client.Object](own.GetCache(), &admissionregistrationv1.ValidatingWebhookConfiguration{}, the)).
+		Complete(f)
+}
+
+// Reconcile makes the API server trust what is in the Secret, and then serves it.
+func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	current, err := f.read(ctx)
+	if err != nil {
+		return reconcile.Result{}, f.notReady(err)
+	}
+	again, err := f.trust(ctx, current)
+	if err != nil {
+		return reconcile.Result{}, f.notReady(err)
+	}
+	if wait := f.serve(ctx, current); wait > 0 {
+		again = wait
+	}
+	ready := ""
+	f.state.unready.Store(&ready)
+	return reconcile.Result{RequeueAfter: again}, nil
+}
+
+// notReady takes the replica out of service unless it has been trusted and nothing speaks against it.
+func (f *follower) notReady(err error) error {
+	why := err.Error()
+	if f.state.serving.Load() == nil || errors.Is(err, errMissing) {
+		f.state.unready.Store(&why)
+	}
+	return err
+}
+
+// errMissing says that the API server does not call the webhooks at all, or does not trust them.
+var errMissing = errors.New("the webhooks are not registered")
+
+// read returns what the Secret holds.
+func (f *follower) read(ctx context.Context) (*served, error) {
+	secret := &corev1.Secret{}
+	if err := f.client.Get(ctx, f.Secret, secret); err != nil {
+		return nil, fmt.Errorf("read the Secret of the admission webhooks: %w", err)
+	}
+	pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
+	if err != nil {
+		return nil, fmt.Errorf("the Secret %s holds no certificate yet: %w", f.Secret, err)
+	}
+	return &served{pair: &pair, tls: secret.Data["tls.crt"], ca: secret.Data["ca.crt"]}, nil
+}
+
+// trust puts the current CA into both configurations, and returns when to look at them again.
+func (f *follower) trust(ctx context.Context, current *served) (again time.Duration, err error) {
+	mutating, validating := &admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	for _, configuration := range []client.Object{mutating, validating} {
+		err := f.client.Get(ctx, types.NamespacedName{Name: f.Configuration}, configuration)
+		if apierrors.IsNotFound(err) {
+			return 0, fmt.Errorf("%w: there is no %T %s", errMissing, configuration, f.Configuration)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read the %T: %w", configuration, err)
+		}
+	}
+	var bundles [2][][]byte
+	for i := range mutating.Webhooks {
+		bundles[0] = append(bundles[0], mutating.Webhooks[i].ClientConfig.CABundle)
+	}
+	for i := range validating.Webhooks {
+		bundles[1] = append(bundles[1], validating.Webhooks[i].ClientConfig.CABundle)
+	}
+	for i, configuration := range []client.Object{mutating, validating} {
+		patch, wait, err := f.patchOf(configuration, bundles[i], current.ca)
+		if err != nil {
+			return 0, err
+		}
+		if wait > 0 {
+			again = wait
+		}
+		if patch == nil {
+			continue
+		}
+		if err := f.client.Patch(ctx, configuration, client.RawPatch(types.JSONPatchType, patch)); err != nil {
+			return 0, fmt.Errorf("put the CA into the %T: %w", configuration, err)
+		}
+		ctrl.LoggerFrom(ctx).Info("Put the CA into a webhook configuration", "configuration", fmt.Sprintf("%T", configuration))
+	}
+	return again, nil
+}
+
+// patchOf is the patch that gives each webhook its bundle, or nil if each has it.
+func (f *follower) patchOf(configuration client.Object, bundles [][]byte, ca []byte) (patch []byte, again time.Duration, err error) {
+	type operation struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value string `json:"value"`
+	}
+	operations := []operation{{"test", "/metadata/resourceVersion", configuration.GetResourceVersion()}}
+	for i, present := range bundles {
+		bundle, wait := bundleOf(present, ca, f.Clock.Now())
+		if wait > 0 {
+			again = wait
+		}
+		if !bytes.Equal(bundle, present) {
+			operations = append(operations, operation{"add", fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), base64.StdEncoding.EncodeToString(bundle)})
+		}
+	}
+	if len(operations) == 1 {
+		return nil, again, nil
+	}
+	patch, err = json.Marshal(operations)
+	return patch, again, err
+}
+
+// serve serves a certificate that the API server was told to trust, or returns how long to wait until it has
+// learnt so. The first one is served at once: there is nothing better.
+func (f *follower) serve(ctx context.Context, current *served) (wait time.Duration) {
+	serving := f.state.serving.Load()
+	if serving != nil && bytes.Equal(serving.tls, current.tls) {
+		f.next = nil
+		return 0
+	}
+	if serving != nil && !bytes.Equal(serving.ca, current.ca) {
+		if f.next == nil || !bytes.Equal(f.next.tls, current.tls) {
+			current.seen = f.Clock.Now()
+			f.next = current
+		}
+		if left := f.Settle - f.Clock.Since(f.next.seen); left > 0 {
+			return left
+		}
+	}
+	f.next = nil
+	f.state.serving.Store(current)
+	ctrl.LoggerFrom(ctx).Info("Serving a new certificate", "until", current.pair.Leaf.NotAfter)
+	return 0
+}

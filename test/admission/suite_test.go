@@ -1,0 +1,210 @@
+// Package admission tries the admission webhooks on a real API server, as users with certificates of their own.
+package admission
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/grantry/grantry/internal/permission"
+	"github.com/grantry/grantry/internal/policystore"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
+	admission "github.com/grantry/grantry/internal/webhook/admission"
+	"github.com/grantry/grantry/internal/webhook/certificates"
+)
+
+const (
+	waitFor  = 30 * time.Second
+	operator = "system:serviceaccount:grantry-system:grantry"
+	space    = "metronome"
+)
+
+// world is an API server that calls the admission webhooks of one replica.
+type world struct {
+	environment *envtest.Environment
+	// admin is a member of system:masters.
+	admin        client.Client
+	certificates *certificates.Certificates
+	stop         func()
+}
+
+// options vary a world.
+type options struct {
+	mode permission.SecurityMode
+	// withoutWebhooks leaves the API server alone.
+	withoutWebhooks bool
+	settle          time.Duration
+}
+
+// start runs an API server with RBAC alone, and the webhooks under the operator's own rights.
+func start(t *testing.T, o options) *world {
+	t.Helper()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		const how = "this test needs an API server: run `make test`, or set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(how)
+		}
+		t.Skip(how)
+	}
+	ctrl.SetLogger(logr.Discard())
+	g := NewWithT(t)
+	environment := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")}, Scheme: grantrytesting.Scheme}
+	config, err := environment.Start()
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() {
+		if err := environment.Stop(); err != nil {
+			t.Errorf("stop the API server: %v", err)
+		}
+	})
+	config.QPS = -1
+	admin, err := client.New(config, client.Options{Scheme: grantrytesting.Scheme})
+	g.Expect(err).NotTo(HaveOccurred())
+	w := &world{environment: environment, admin: admin, certificates: &certificates.Certificates{}, stop: func() {}}
+	for _, name := range []string{"grantry-system", space} {
+		g.Expect(admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
+	}
+	if !o.withoutWebhooks {
+		w.install(t)
+		w.run(t, o)
+	}
+	return w
+}
+
+// install applies what the operator needs: its rights, and the Secret for its certificates.
+func (w *world) install(t *testing.T) {
+	t.Helper()
+	for _, file := range []string{
+		"rbac/service_account.yaml", "rbac/role.yaml", "rbac/role_binding.yaml", "rbac/role_binding_namespace.yaml", "webhook/secret.yaml",
+	} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "config", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
+		for {
+			object := &unstructured.Unstructured{}
+			if err := decoder.Decode(object); err != nil {
+				break
+			}
+			if len(object.Object) == 0 {
+				continue
+			}
+			if err := w.admin.Create(t.Context(), object); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+		}
+	}
+}
+
+// run serves the webhooks, and waits until the API server may call them.
+func (w *world) run(t *testing.T, o options) {
+	t.Helper()
+	g := NewWithT(t)
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	port := listener.Addr().(*net.TCPAddr).Port
+	g.Expect(listener.Close()).To(Succeed())
+	configurations, err := grantrytesting.WebhookConfigurations(fmt.Sprintf("https://localhost:%d", port))
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, configuration := range configurations {
+		g.Expect(w.admin.Create(t.Context(), configuration)).To(Succeed())
+	}
+
+	mgr, err := ctrl.NewManager(w.config(t, operator, "system:serviceaccounts", "system:serviceaccounts:grantry-system"), ctrl.Options{
+		Scheme: grantrytesting.Scheme, Metrics: metricsserver.Options{BindAddress: "0"},
+		WebhookServer: webhook.NewServer(webhook.Options{Host: "127.0.0.1", Port: port, TLSOpts: []func(*tls.Config){w.certificates.TLS}}),
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	store := policystore.New(mgr.GetCache(), clock.RealClock{})
+	g.Expect(mgr.Add(store)).To(Succeed())
+	g.Expect(w.certificates.Setup(mgr, certificates.Settings{
+		Secret: types.NamespacedName{Namespace: "grantry-system", Name: "grantry-admission"}, Configuration: "grantry",
+		DNSNames: []string{"localhost"}, Settle: o.settle, Clock: clock.RealClock{},
+	})).To(Succeed())
+	g.Expect(admission.Setup(mgr, admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.mode, Operator: operator})).To(Succeed())
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	w.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the manager ended with: %v", err)
+		}
+		w.stop = func() {}
+	}
+	t.Cleanup(func() { w.stop() })
+	started := mgr.GetWebhookServer().StartedChecker()
+	g.Eventually(func() error {
+		for _, check := range []healthz.Checker{store.ReadyCheck, w.certificates.ReadyCheck, started} {
+			if err := check(nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}).WithTimeout(waitFor).Should(Succeed(), "the webhooks are ready")
+}
+
+// config is how a user reaches the API server, with a certificate.
+func (w *world) config(t *testing.T, name string, groups ...string) *rest.Config {
+	t.Helper()
+	user, err := w.environment.AddUser(envtest.User{Name: name, Groups: groups}, &rest.Config{QPS: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user.Config()
+}
+
+// as is a client of a user with a certificate.
+func (w *world) as(t *testing.T, name string, groups ...string) client.Client {
+	t.Helper()
+	c, err := client.New(w.config(t, name, groups...), client.Options{Scheme: grantrytesting.Scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// role gives a user verbs by RBAC, in every namespace.
+func (w *world) role(t *testing.T, user string, rules ...rbacv1.PolicyRule) {
+	t.Helper()
+	meta := metav1.ObjectMeta{GenerateName: "test-"}
+	role := &rbacv1.ClusterRole{ObjectMeta: meta, Rules: rules}
+	if err := w.admin.Create(t.Context(), role); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// everyVerb is what a tenant has by RBAC where no authorizer knows names: each verb on our kinds but override.
+var everyVerb = rbacv1.PolicyRule{
+	APIGroups: []string{"grantry.dev"}, Resources: []string{"jobs", "jobruns"},
+	Verbs: []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"},
+}
