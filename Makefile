@@ -19,7 +19,7 @@ LINT := bin/golangci-lint
 GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml docs/reference
 
 # The packages that know no client and no clock: hack/import-rules.yaml keeps them so.
-PURE := $(patsubst %,./%/...,$(wildcard internal/permission internal/effective internal/batchjob internal/schedule))
+PURE := $(patsubst %,./%/...,$(wildcard internal/permission internal/effective internal/delegation internal/attestation internal/batchjob internal/schedule))
 
 # An API server to test against. It takes minutes to build the first time, so nothing builds it but
 # the recipes that need it; one that is there already is taken from KUBEBUILDER_ASSETS.

@@ -173,7 +173,7 @@ func (g *LaunchGate) Confirm(ctx context.Context, v verdict) (verdict, error) { 
 }
 
 // liveInput reads what decided, each object once: one Grant may have decided both questions. What does
-// not exist any more, or can't be used, is left out: the questions are then answered no.
+// not exist any more, does not count, or can't be used, is left out: the questions are then answered no.
 func (g *LaunchGate) liveInput(ctx context.Context, v verdict) (effective.Input, error) {
 	var in effective.Input
 	grants, acls, groups := sets.New[string](), sets.New[string](), sets.New[string]()
@@ -185,7 +185,7 @@ func (g *LaunchGate) liveInput(ctx context.Context, v verdict) (effective.Input,
 		}
 	}
 	for _, name := range sets.List(grants) {
-		grant, err := readLive(ctx, g.fresh, name, &v1alpha1.Grant{})
+		grant, err := readLive(ctx, g, name, &v1alpha1.Grant{})
 		if err != nil {
 			return in, fmt.Errorf("read Grant %s: %w", name, err)
 		}
@@ -195,7 +195,7 @@ func (g *LaunchGate) liveInput(ctx context.Context, v verdict) (effective.Input,
 		}
 	}
 	for _, name := range sets.List(acls) {
-		acl, err := readLive(ctx, g.fresh, name, &v1alpha1.ACL{})
+		acl, err := readLive(ctx, g, name, &v1alpha1.ACL{})
 		if err != nil {
 			return in, fmt.Errorf("read ACL %s: %w", name, err)
 		}
@@ -207,7 +207,7 @@ func (g *LaunchGate) liveInput(ctx context.Context, v verdict) (effective.Input,
 		}
 	}
 	for _, name := range sets.List(groups) {
-		group, err := readLive(ctx, g.fresh, name, &v1alpha1.Group{})
+		group, err := readLive(ctx, g, name, &v1alpha1.Group{})
 		if err != nil {
 			return in, fmt.Errorf("read Group %s: %w", name, err)
 		}
@@ -219,17 +219,18 @@ func (g *LaunchGate) liveInput(ctx context.Context, v verdict) (effective.Input,
 	return in, nil
 }
 
-// readLive returns nil, and no error, for an object that is gone or going: it does not count.
+// readLive returns nil, and no error, for an object that is gone or going, or was not validated: it does not
+// count.
 func readLive[T interface {
 	client.Object
 	comparable
-}](ctx context.Context, fresh *freshReader, name string, empty T) (T, error) {
+}](ctx context.Context, g *LaunchGate, name string, empty T) (T, error) {
 	var none T
-	object, err := freshGet(ctx, fresh, types.NamespacedName{Name: name}, empty)
+	object, err := freshGet(ctx, g.fresh, types.NamespacedName{Name: name}, empty)
 	if apierrors.IsNotFound(err) {
 		return none, nil
 	}
-	if err != nil || !object.GetDeletionTimestamp().IsZero() {
+	if err != nil || !object.GetDeletionTimestamp().IsZero() || !g.Policy.Rule.Counts(object) {
 		return none, err
 	}
 	return object, nil

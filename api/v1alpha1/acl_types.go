@@ -51,7 +51,29 @@ type ACLSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Description string `json:"description,omitempty"`
+
+	// onGranterLost is what becomes of a Grant on this ACL when the user who wrote it could not write it any
+	// more: Report says so on the Grant, which goes on to count; Revoke also takes it out of force, until its
+	// granter is back in authority or somebody who has it writes the Grant anew. Unset is Report.
+	// +optional
+	OnGranterLost GranterLostPolicy `json:"onGranterLost,omitempty"`
+
+	// grantedBy is who wrote this spec, and on whose authority it counts. Admission sets it, whatever the
+	// request says.
+	// +optional
+	GrantedBy *Identity `json:"grantedBy,omitempty"`
 }
+
+// GranterLostPolicy is what becomes of a Grant whose granter lost the authority over it.
+// +kubebuilder:validation:Enum=Report;Revoke
+type GranterLostPolicy string
+
+const (
+	// GranterLostReport says so on the Grant, which goes on to count.
+	GranterLostReport GranterLostPolicy = "Report"
+	// GranterLostRevoke takes the Grant out of force.
+	GranterLostRevoke GranterLostPolicy = "Revoke"
+)
 
 // JobsResource names the Jobs of a namespace, or those at and below a path of it.
 type JobsResource struct {
@@ -78,7 +100,7 @@ type ACLStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// conditions are Ready, and Stalled while a person must act.
-	// Possible reasons of Ready: InForce, ResourceMalformed.
+	// Possible reasons of Ready: InForce, ResourceMalformed, NotValidated.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -97,6 +119,11 @@ type ACLStatus struct {
 	// subjects is how many different subjects those Grants name.
 	// +optional
 	Subjects int32 `json:"subjects"` //nolint:kubeapilinter // none is shown as 0
+
+	// validatedGeneration is the latest generation whose writer was found to have the authority for it. With
+	// admission on, no other generation counts, unless admission has just let it in.
+	// +optional
+	ValidatedGeneration int64 `json:"validatedGeneration,omitempty"`
 }
 
 // Reasons of an ACL's conditions.

@@ -65,6 +65,11 @@ type GrantSpec struct {
 	// expiresAt is when the Grant stops to count, exclusive. Unset is never.
 	// +optional
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
+
+	// grantedBy is who wrote this spec, and on whose authority it counts. Admission sets it, whatever the
+	// request says.
+	// +optional
+	GrantedBy *Identity `json:"grantedBy,omitempty"`
 }
 
 // GrantStatus is what Grantry found out about a Grant.
@@ -75,7 +80,7 @@ type GrantStatus struct {
 
 	// conditions are Ready, and Stalled while a person must act.
 	// Possible reasons of Ready: InForce, ACLNotFound, ACLNotReady, NotYetInForce, Expired, SubjectEmpty,
-	// ActionIgnored.
+	// ActionIgnored, NotValidated, Revoked. GranterLostAuthority is there while it is True: Reported, Revoked.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -90,6 +95,15 @@ type GrantStatus struct {
 	// effectiveUntil is when a Grant that is in force stops to be. Unset while it is in force is never.
 	// +optional
 	EffectiveUntil *metav1.Time `json:"effectiveUntil,omitempty"`
+
+	// validatedGeneration is the latest generation whose writer was found to have the authority for it. With
+	// admission on, no other generation counts, unless admission has just let it in.
+	// +optional
+	ValidatedGeneration int64 `json:"validatedGeneration,omitempty"`
+
+	// revokedGeneration is the generation that does not count, because its granter lost the authority over it.
+	// +optional
+	RevokedGeneration int64 `json:"revokedGeneration,omitempty"`
 }
 
 // Reasons of a Grant's conditions, besides ReasonInForce.

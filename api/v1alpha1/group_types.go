@@ -36,6 +36,11 @@ type GroupSpec struct {
 	// +kubebuilder:validation:MaxItems=1000
 	// +kubebuilder:validation:XValidation:rule="self.all(m, m.kind != 'Group')",message="a Group is flat: a member is a User or a ServiceAccount"
 	Members []Subject `json:"members,omitempty"`
+
+	// grantedBy is who wrote this spec, and on whose authority it counts. Admission sets it, whatever the
+	// request says.
+	// +optional
+	GrantedBy *Identity `json:"grantedBy,omitempty"`
 }
 
 // GroupStatus is what Grantry found out about a Group.
@@ -45,7 +50,7 @@ type GroupStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// conditions are Ready, and Stalled while a person must act.
-	// Possible reasons of Ready: InForce, SubjectEmpty.
+	// Possible reasons of Ready: InForce, SubjectEmpty, NotValidated.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -55,6 +60,11 @@ type GroupStatus struct {
 	// members is how many different members the Group adds.
 	// +optional
 	Members int32 `json:"members"` //nolint:kubeapilinter // none is shown as 0
+
+	// validatedGeneration is the latest generation whose writer was found to have the authority for it. With
+	// admission on, no other generation counts, unless admission has just let it in.
+	// +optional
+	ValidatedGeneration int64 `json:"validatedGeneration,omitempty"`
 }
 
 // GroupList is a list of Groups.

@@ -36,6 +36,25 @@ type Subject struct {
 	Namespace string `json:"namespace,omitempty"`
 }
 
+// Identity is who wrote something, as the API server authenticated them.
+// +structType=atomic
+type Identity struct {
+	// username is the name of the user. A service account is system:serviceaccount:<namespace>:<name>.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Username string `json:"username"`
+
+	// groups are those that the authenticator reported at the time, without the ones that every service
+	// account is in.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=512
+	Groups []string `json:"groups,omitempty"`
+}
+
 // Action is what a subject may do with a resource. "full" satisfies every action, "update" satisfies "run".
 // +kubebuilder:validation:Enum=create;read;update;delete;full;run
 type Action string
@@ -61,8 +80,22 @@ const (
 	ConditionReady = "Ready"
 	// ConditionStalled is present only while it is True: a person must act before the object can be Ready.
 	ConditionStalled = "Stalled"
+	// ConditionGranterLostAuthority, on a Grant, is present only while it is True: who wrote the Grant could not
+	// write it any more.
+	ConditionGranterLostAuthority = "GranterLostAuthority"
 	// ConditionAuthorized says whether the owner's grants allow the Job to be launched, and by which Grant.
 	ConditionAuthorized = "Authorized"
+)
+
+// Reasons of ACLs, Grants and Groups, where admission is on.
+const (
+	// ReasonNotValidated says that the object does not count: it came in past admission, and who wrote it may not
+	// write it, or is not known. The message says how to approve it.
+	ReasonNotValidated = "NotValidated"
+	// ReasonReported says that the Grant counts although its granter lost the authority over it.
+	ReasonReported = "Reported"
+	// ReasonRevoked says that the Grant does not count, because its granter lost the authority over it.
+	ReasonRevoked = "Revoked"
 )
 
 // Label and annotation keys that Grantry writes. Nobody else may.
@@ -81,6 +114,8 @@ const (
 	AnnotationRun = "grantry.dev/run"
 	// AnnotationOwner, on a child, holds the owner on whose grants it was launched.
 	AnnotationOwner = "grantry.dev/owner"
+	// AnnotationAdmitted, on an ACL, Grant or Group, is how admission says that it has judged exactly this spec.
+	AnnotationAdmitted = "grantry.dev/admitted"
 	// AnnotationGrant, on a child, holds the name of the Grant that allowed the launch.
 	AnnotationGrant = "grantry.dev/authorized-by-grant"
 	// AnnotationACL, on a child, holds the name of the ACL that allowed the launch.
@@ -88,3 +123,7 @@ const (
 	// AnnotationSuspendedByRevocation, on a child, says that Grantry suspended it because permission went.
 	AnnotationSuspendedByRevocation = "grantry.dev/suspended-by-revocation"
 )
+
+// AnnotationApprove is how somebody who may write an ACL, Grant or Group that waits for validation approves it:
+// the annotation's value is the generation that is approved. Admission takes it off again.
+const AnnotationApprove = "grantry.dev/approve"

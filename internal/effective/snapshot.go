@@ -102,6 +102,9 @@ func (s *Snapshot) IsMember(user Subject, group string) bool {
 	return who != nil && slices.ContainsFunc(who.memberOf, func(key *subjectKey) bool { return key.Name == group })
 }
 
+// HasGroup reports whether there is a Group object of the name, be it empty.
+func (s *Snapshot) HasGroup(name string) bool { return s.groupNamed(name) != nil }
+
 // NextEdge returns the first time after a given one at which the window of some grant opens or
 // closes. Decide needs no such hint; it is for those who act when a verdict changes.
 func (s *Snapshot) NextEdge(after time.Time) (time.Time, bool) {

@@ -33,13 +33,18 @@ type objectKey struct {
 // queue holds the latest state of each object that has an event which the snapshot hasn't seen. Objects
 // come from informers and are only read.
 type queue struct {
-	wake chan struct{} // capacity 1; received from when there may be something to take
+	wake   chan struct{}            // capacity 1; received from when there may be something to take
+	counts func(client.Object) bool // set before the informers start; nil counts everything
 
 	mu     sync.Mutex
 	latest map[objectKey]client.Object // nil for an object that is gone
 }
 
+// put takes what does not count for what is not there.
 func (q *queue) put(key objectKey, obj client.Object) {
+	if obj != nil && !q.isCounted(obj) {
+		obj = nil
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.latest == nil {
@@ -72,7 +77,7 @@ func (q *queue) handler(k kind) toolscache.ResourceEventHandler {
 		},
 		UpdateFunc: func(before, after any) {
 			was, is := before.(client.Object), after.(client.Object)
-			if decidesTheSame(was, is) {
+			if decidesTheSame(was, is) && q.isCounted(was) == q.isCounted(is) {
 				return // a status was written, or labels
 			}
 			q.put(objectKey{k, is.GetName()}, is)
@@ -82,6 +87,8 @@ func (q *queue) handler(k kind) toolscache.ResourceEventHandler {
 		},
 	}
 }
+
+func (q *queue) isCounted(obj client.Object) bool { return q.counts == nil || q.counts(obj) }
 
 // deletedName is the name of what a deletion is about. A deletion that was missed while the watch was
 // down comes as a tombstone, which has the key; our kinds have no namespace, so the key is the name.
@@ -95,8 +102,9 @@ func deletedName(obj any) string {
 	return "" // changes nothing
 }
 
-// decidesTheSame reports whether two states of a name are the same for every decision. An object may
-// be deleted and made again between two states, when the watch was down.
+// decidesTheSame reports whether two states of a name are the same for every decision, given that both
+// count or neither does. An object may be deleted and made again between two states, when the watch was
+// down.
 func decidesTheSame(was, is client.Object) bool {
 	return was.GetUID() == is.GetUID() && was.GetGeneration() == is.GetGeneration() &&
 		was.GetDeletionTimestamp().IsZero() == is.GetDeletionTimestamp().IsZero()

@@ -10,7 +10,8 @@
 // it changes.
 //
 // What can't be served is left out and nothing else is: a malformed ACL, a subject without a name, an
-// object that is being deleted. ACLOf, GrantOf and GroupOf say what was left out and why; the
+// object that is being deleted, and, with admission on, what nobody with the authority for it has written
+// (Rule). ACLOf, GrantOf and GroupOf say what was left out and why; the
 // controllers write that to the object's status, and the launch gate uses the same three for objects
 // that it reads live.
 //
@@ -48,6 +49,9 @@ var ErrNotSynced = errors.New("policy is not loaded yet")
 
 // Store holds the current snapshot. Use New.
 type Store struct {
+	// Rule says what counts. Set it before the store is started; the zero Rule counts everything.
+	Rule Rule
+
 	cache    cache.Cache
 	clock    clock.Clock
 	snapshot atomic.Pointer[effective.Snapshot]
@@ -107,6 +111,7 @@ func (s *Store) SubscribeACLs() *ACLChanges {
 
 // Start loads the policy and keeps it up to date until ctx ends. It is called once.
 func (s *Store) Start(ctx context.Context) error {
+	s.queue.counts = s.Rule.Counts
 	synced, err := s.watch(ctx)
 	if err != nil {
 		return err

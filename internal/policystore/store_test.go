@@ -42,6 +42,7 @@ type world struct {
 	*WithT
 	client.Client
 	clock *clocktesting.FakeClock
+	rule  policystore.Rule
 	store *policystore.Store
 }
 
@@ -70,6 +71,7 @@ func (w *world) start(t *testing.T) (stop func()) {
 	informers, err := cache.New(apiServer.Require(t), cache.Options{Scheme: grantrytesting.Scheme})
 	w.Expect(err).NotTo(HaveOccurred())
 	store := policystore.New(informers, w.clock)
+	store.Rule = w.rule
 	ended := make(chan error, 2)
 	go func() { ended <- informers.Start(ctx) }()
 	go func() { ended <- store.Start(ctx) }()
