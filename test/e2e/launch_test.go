@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,7 +117,8 @@ func timeUntilPodsExist(t *testing.T, cluster *harness.Cluster, c client.Client,
 	}
 }
 
-// directChild is the batch/v1 Job that Grantry would create, without an owner.
+// directChild is the batch/v1 Job that Grantry would create, without an owner, and with its labels in a domain
+// that others may use.
 func directChild(t *testing.T, ns string, i int) *batchv1.Job {
 	t.Helper()
 	name := jobName(i)
@@ -130,7 +132,17 @@ func directChild(t *testing.T, ns string, i int) *batchv1.Job {
 		return nil
 	}
 	child.OwnerReferences = nil
+	child.Labels, child.Spec.Template.Labels = elsewhere(child.Labels), elsewhere(child.Spec.Template.Labels)
 	return child
+}
+
+// elsewhere moves labels into a domain of the same length.
+func elsewhere(labels map[string]string) map[string]string {
+	moved := make(map[string]string, len(labels))
+	for key, value := range labels {
+		moved[strings.Replace(key, "grantry.dev/", "example.org/", 1)] = value
+	}
+	return moved
 }
 
 func podsLeft(t *testing.T, c client.Client, ns string) string {

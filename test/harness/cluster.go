@@ -39,7 +39,7 @@ type Options struct {
 	Log io.Writer
 }
 
-// Cluster is a running development cluster with Grantry's CRDs and RBAC in it.
+// Cluster is a running development cluster with Grantry's CRDs, RBAC and admission policies in it.
 type Cluster struct {
 	// Name and Nodes are what devcluster says of it.
 	Name, Nodes string
@@ -73,7 +73,7 @@ func Root() (string, error) {
 	return filepath.Dir(mod), nil
 }
 
-// Up starts a cluster and installs the CRDs and the operator's RBAC.
+// Up starts a cluster and installs the CRDs, the operator's RBAC and the admission policies.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
 	root, err := Root()
 	if err != nil {
@@ -143,6 +143,7 @@ func (c *Cluster) install(ctx context.Context) error {
 		{"wait", "--for=condition=Established", "--timeout=60s", "-f", filepath.Join(c.root, "config/crd/bases")},
 		{"create", "namespace", "grantry-system"},
 		{"apply", "-k", filepath.Join(c.root, "config/rbac")},
+		{"apply", "-k", filepath.Join(c.root, "config/admission-policy")},
 	} {
 		if _, err := c.Kubectl(ctx, "admin", args...); err != nil {
 			return err

@@ -1,0 +1,40 @@
+package bypass
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestOperatorAccount: the policies let through the account of Grantry, whatever it is called.
+func TestOperatorAccount(t *testing.T) {
+	requireAPIServer(t)
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(config)); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct{ settings, want string }{
+		"as it is shipped":                    {"", "'system:serviceaccount:grantry-system:grantry:'"},
+		"in another namespace, with a prefix": {"namespace: team\nnamePrefix: my-\n", "'system:serviceaccount:team:my-grantry:'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			content, err := os.ReadFile(filepath.Join(config, "default", "kustomization.yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "default", "kustomization.yaml"), append(content, tc.settings...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl"), "kustomize", filepath.Join(dir, "default")).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			policies := strings.Count(string(out), "name: not-grantry\n")
+			if got := strings.Count(string(out), tc.want); got != policies || policies == 0 {
+				t.Errorf("%d of %d policies let %s through", got, policies, tc.want)
+			}
+		})
+	}
+}

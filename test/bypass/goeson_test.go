@@ -1,0 +1,98 @@
+package bypass
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/permission"
+)
+
+const controller = "system:serviceaccount:kube-system:"
+
+// allowed are requests that no policy may be in the way of, sent as dry runs. Who sends them may send them by
+// RBAC.
+func allowed() []attempt {
+	may := func(way, who, method, path, body string) attempt {
+		return attempt{way: way, who: who, send: request{method: method, path: path + "?dryRun=All", body: body}}
+	}
+	return []attempt{
+		may("report on a pod", node, mergePatch, pod+"/status", `{status: {phase: Running}}`),
+		may("remove a pod that has ended", node, http.MethodDelete, pod, ""),
+		may("report on a pod as what stands in for a node", "virtual-node", mergePatch, pod+"/status", `{status: {phase: Running}}`),
+		may("remove a pod as what stands in for a node", "virtual-node", http.MethodDelete, pod, ""),
+		may("say that a pod has no place", scheduler, strategic, pod+"/status", `{status: {conditions: [{type: PodScheduled, status: "False", reason: Unschedulable}]}}`),
+		may("preempt a pod", scheduler, http.MethodDelete, pod, ""),
+		may("report on a pod of a lost node", controller+"node-controller", mergePatch, pod+"/status", `{status: {reason: NodeLost}}`),
+		may("remove a pod from a tainted node", controller+"node-controller", http.MethodDelete, pod, ""),
+		may("report on a pod of no node", controller+"pod-garbage-collector", mergePatch, pod+"/status", `{status: {phase: Failed}}`),
+		may("remove a pod of no node", controller+"pod-garbage-collector", http.MethodDelete, pod, ""),
+		may("count a pod", controller+"job-controller", mergePatch, pod, `{metadata: {finalizers: null}}`),
+		may("end a pod of a suspended child", controller+"job-controller", http.MethodDelete, pod, ""),
+		may("collect a child", controller+"generic-garbage-collector", http.MethodDelete, child, ""),
+		may("collect a pod", controller+"generic-garbage-collector", http.MethodDelete, pod, ""),
+		may("collect a run", controller+"generic-garbage-collector", http.MethodDelete, runs+"/$RUN", ""),
+		may("take a deleted owner off a run", controller+"generic-garbage-collector", mergePatch, runs+"/$RUN", `{metadata: {ownerReferences: null}}`),
+		may("take a deleted owner off a child", controller+"generic-garbage-collector", mergePatch, child, `{metadata: {ownerReferences: null}}`),
+		may("empty a namespace of Jobs", controller+"namespace-controller", http.MethodDelete, jobs, ""),
+		may("empty a namespace of runs", controller+"namespace-controller", http.MethodDelete, runs, ""),
+		may("empty a namespace of children", controller+"namespace-controller", http.MethodDelete, batches, ""),
+		may("empty a namespace of pods", controller+"namespace-controller", http.MethodDelete, pods, ""),
+		may("drain a node", "root", http.MethodPost, pod+"/eviction", `{apiVersion: policy/v1, kind: Eviction, metadata: {name: $POD}}`),
+		may("debug a pod", "root", strategic, pod+"/ephemeralcontainers", `{spec: {ephemeralContainers: [{name: debug, image: busybox}]}}`),
+		may("annotate a pod, as a network plugin does", "root", mergePatch, pod, `{metadata: {annotations: {cni.example.com/ip: 10.0.0.1}}}`),
+		may("annotate a pod through its status, as another does", "root", mergePatch, pod+"/status", `{metadata: {annotations: {cni.example.com/ip: 10.0.0.1}}}`),
+		may("annotate a child", "root", mergePatch, child, `{metadata: {annotations: {example.com/note: x}}}`),
+		may("annotate a Job", "alice", mergePatch, job1, `{metadata: {annotations: {example.com/note: x}}}`),
+		may("label a Job", "alice", mergePatch, job1, `{metadata: {labels: {example.com/team: x}}}`),
+		may("label a run", "alice", mergePatch, runs+"/$RUN", `{metadata: {labels: {example.com/team: x}}}`),
+		may("put a finalizer onto a Job", "alice", mergePatch, job1, `{metadata: {finalizers: [example.com/mine]}}`),
+		may("label a Grant", "root", mergePatch, ours+"/grants/root", `{metadata: {labels: {example.com/team: x}}}`),
+		may("delete a run in the foreground", "alice", http.MethodDelete, runs+"/$RUN", `{kind: DeleteOptions, apiVersion: v1, propagationPolicy: Foreground}`),
+		may("create a batch/v1 Job of one's own", "mallory", http.MethodPost, batches, `{metadata: {name: x}, spec: {template: {spec: `+aPod+`}}}`),
+		may("change a batch/v1 Job of one's own", "mallory", mergePatch, batches+"/foreign", `{metadata: {labels: {grantry: x}}}`),
+		may("delete a batch/v1 Job of one's own", "mallory", http.MethodDelete, batches+"/foreign", ""),
+		may("create a pod of one's own", "mallory", http.MethodPost, pods, `{metadata: {name: x}, spec: `+aPod+`}`),
+		may("label a pod of one's own", "mallory", mergePatch, pods+"/foreign", `{metadata: {labels: {app: x}}}`),
+		may("delete a pod of one's own", "mallory", http.MethodDelete, pods+"/foreign", ""),
+	}
+}
+
+// TestAllowed: the policies are in nobody's way who must write, and on nothing that is not Grantry's.
+func TestAllowed(t *testing.T) {
+	w := build(t, permission.ModePermissive)
+	for _, a := range allowed() {
+		t.Run(fmt.Sprintf("%s by %s", a.way, a.who), func(t *testing.T) {
+			if err := w.try(t, a.who, a.send); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("an update that changes nothing", func(t *testing.T) { w.writesAnew(t) })
+	t.Run("report on a child by its controller", func(t *testing.T) {
+		g := NewWithT(t)
+		object := &batchv1.Job{}
+		g.Expect(w.admin.Get(t.Context(), types.NamespacedName{Namespace: "metronome", Name: w.facts.Replace("$CHILD")}, object)).To(Succeed())
+		object.Status.Active = 1
+		g.Expect(w.clientAs(t, jobController).Status().Update(t.Context(), object)).To(Succeed())
+	})
+}
+
+// writesAnew writes objects as they are, as a storage migration does.
+func (w *world) writesAnew(t *testing.T) {
+	t.Helper()
+	for object, name := range map[client.Object]string{
+		&v1alpha1.Job{}: "dev.batch.job1", &v1alpha1.JobRun{}: "$RUN", &batchv1.Job{}: "$CHILD", &corev1.Pod{}: "$POD",
+	} {
+		g := NewWithT(t)
+		g.Expect(w.admin.Get(t.Context(), types.NamespacedName{Namespace: "metronome", Name: w.facts.Replace(name)}, object)).To(Succeed())
+		g.Expect(w.admin.Update(t.Context(), object)).To(Succeed(), "update %T", object)
+	}
+}
