@@ -28,19 +28,19 @@ func (o *authorizationOptions) bind(f *pflag.FlagSet) {
 }
 
 // setUpAuthorization adds the authorization webhook, on every replica, if an address is set.
-func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store) error {
+func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store, observe observers) error {
 	if o.authorization.address == "" {
 		return nil
 	}
 	server := &authorization.Server{
 		Address: o.authorization.address, CertDir: o.authorization.certDir, Callers: o.authorization.callers,
-		Handler: &authorization.Handler{
+		Handler: observe.traces.Handler("authorize", &authorization.Handler{
 			Authorizer: &authorizer.Authorizer{
 				Policy: store, Clock: clock.RealClock{}, Mode: o.Mode, DefaultInstance: o.DefaultInstance,
 				Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound},
 			},
-			Clock: clock.RealClock{},
-		},
+			Clock: clock.RealClock{}, Log: observe.log,
+		}),
 		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache()) },
 	}
 	if err := mgr.Add(server); err != nil {

@@ -3,32 +3,23 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/selection"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/controllers"
 	"github.com/grantry/grantry/internal/index"
-	"github.com/grantry/grantry/internal/joblookup"
 	"github.com/grantry/grantry/internal/policystore"
 )
 
@@ -69,6 +60,7 @@ type options struct {
 	leaseNamespace string
 	authorization  authorizationOptions
 	admission      admissionOptions
+	observability  observabilityOptions
 	log            zap.Options
 }
 
@@ -92,6 +84,7 @@ func managerCommand() *cobra.Command {
 	f.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "Namespace of the leader's lease; unset is the operator's own")
 	o.authorization.bind(f)
 	o.admission.bind(f)
+	o.observability.bind(f)
 	gofs := flag.NewFlagSet("", flag.ContinueOnError)
 	o.log.BindFlags(gofs)
 	ctrl.RegisterFlags(gofs)
@@ -126,6 +119,10 @@ func (o *options) run(ctx context.Context) error {
 	if err := mgr.Add(store); err != nil {
 		return fmt.Errorf("add the policy store: %w", err)
 	}
+	observe, err := o.observability.start(ctx, store)
+	if err != nil {
+		return err
+	}
 	if err := controllers.SetupAll(mgr, store, o.Settings); err != nil {
 		return err
 	}
@@ -135,47 +132,11 @@ func (o *options) run(ctx context.Context) error {
 	if err := mgr.AddReadyzCheck("policy", store.ReadyCheck); err != nil {
 		return err
 	}
-	if err := o.setUpAuthorization(mgr, store); err != nil {
+	if err := o.setUpAuthorization(mgr, store, observe); err != nil {
 		return err
 	}
 	if err := o.setUpAdmission(ctx, mgr, store); err != nil {
 		return err
 	}
-	return mgr.Start(ctx)
-}
-
-func (o *options) managerOptions() ctrl.Options {
-	metrics := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
-	if o.metricsSecure {
-		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
-		metrics.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
-	}
-	return ctrl.Options{
-		Scheme: scheme, Metrics: metrics, HealthProbeBindAddress: o.probeAddress,
-		LeaderElection: o.leaderElect, LeaderElectionID: "grantry.dev", LeaderElectionNamespace: o.leaseNamespace,
-		LeaderElectionReleaseOnCancel: true,
-		Cache: cache.Options{
-			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject: map[client.Object]cache.ByObject{
-				&batchv1.Job{}:  {Label: ofRuns(), Transform: slimChild},
-				joblookup.Pod(): {Label: ofRuns()},
-			},
-		},
-	}
-}
-
-// ofRuns selects the batch/v1 Jobs and the pods of runs: no others are cached.
-func ofRuns() labels.Selector {
-	ours, err := labels.NewRequirement(v1alpha1.LabelRun, selection.Exists, nil)
-	utilruntime.Must(err) // the key is a constant
-	return labels.NewSelector().Add(*ours)
-}
-
-// slimChild drops what no decision looks at: a pod template is most of a batch/v1 Job.
-func slimChild(object any) (any, error) {
-	if child, ok := object.(*batchv1.Job); ok {
-		child.ManagedFields = nil
-		child.Spec.Template = corev1.PodTemplateSpec{}
-	}
-	return object, nil
+	return errors.Join(mgr.Start(ctx), observe.close(ctx))
 }

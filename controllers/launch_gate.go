@@ -13,6 +13,7 @@ import (
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/effective"
+	"github.com/grantry/grantry/internal/metrics"
 	"github.com/grantry/grantry/internal/permission"
 	"github.com/grantry/grantry/internal/policystore"
 )
@@ -156,6 +157,7 @@ func (g *LaunchGate) Confirm(ctx context.Context, v verdict) (verdict, error) { 
 	}
 	live, err := g.liveInput(ctx, v)
 	if err != nil {
+		metrics.LaunchChecks.WithLabelValues("Error").Inc()
 		return verdict{}, err
 	}
 	snapshot, _ := effective.Build(live)
@@ -166,6 +168,7 @@ func (g *LaunchGate) Confirm(ctx context.Context, v verdict) (verdict, error) { 
 		questions[i].At = now
 	}
 	confirmed := decide(snapshot, questions)
+	metrics.LaunchChecks.WithLabelValues(confirmed.Reason).Inc()
 	if !confirmed.Allowed {
 		confirmed.Message = fmt.Sprintf("Grant %s no longer allows it (read just now, ahead of the cache): %s", v.Grant, confirmed.Message)
 	}

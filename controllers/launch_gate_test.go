@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -17,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllertest"
 
 	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/metrics"
 	"github.com/grantry/grantry/internal/policystore"
 	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
@@ -460,6 +462,27 @@ func TestLaunchGate_whatCanNotBeReadAllowsNothing(t *testing.T) {
 			got, err := gate.Confirm(t.Context(), gate.Verdict(plannedJob()))
 			if !errors.Is(err, refused) || got.Allowed {
 				t.Errorf("Confirm() = %+v, %v; want %v", got, err, refused)
+			}
+		})
+	}
+}
+
+// TestLaunchGate_countsChecks does not run at once with others, which count, too.
+func TestLaunchGate_countsChecks(t *testing.T) {
+	policy := []client.Object{jobsACL("dev", "dev"), makeGrant("alice-dev", "dev", "alice", v1alpha1.ActionRun)}
+	down := interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+		return errors.New("etcd is away")
+	}}
+	for reason, live := range map[string]client.Client{
+		v1alpha1.ReasonGranted: fakePolicyClient(interceptor.Funcs{}, policy...), v1alpha1.ReasonNotGranted: fakePolicyClient(interceptor.Funcs{}),
+		"Error": fakePolicyClient(down, policy...),
+	} {
+		t.Run(reason, func(t *testing.T) {
+			gate, _ := gateOn(t, ModePermissive, live, policy...)
+			before := testutil.ToFloat64(metrics.LaunchChecks.WithLabelValues(reason))
+			_, _ = gate.Confirm(t.Context(), gate.Verdict(plannedJob()))
+			if got := testutil.ToFloat64(metrics.LaunchChecks.WithLabelValues(reason)) - before; got != 1 {
+				t.Errorf("it was counted %v times", got)
 			}
 		})
 	}

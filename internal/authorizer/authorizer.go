@@ -38,6 +38,9 @@ type Decision struct {
 	Verdict Verdict
 	// Kind is what the request was about.
 	Kind Kind
+	// Family is that of the permission string that decided: of a refusal the missing one, of an allow the
+	// first, or that of a superuser. It is zero if none was asked.
+	Family permission.Family
 	// Reason is for the person who asked: on allow it names Grants and ACLs, otherwise what is missing.
 	Reason string
 	// Err is why the question could not be answered; the verdict holds all the same.
@@ -265,7 +268,7 @@ func (c *call) pods(ctx context.Context) Decision {
 		return c.refuse(c.brief(failed))
 	}
 	if !c.isStrict() {
-		return Decision{Kind: Pods} // as if it were the pod of no run
+		return c.decided(Decision{}) // as if it were the pod of no run
 	}
 	return c.unknown("Pod", ErrNotFound)
 }
@@ -409,9 +412,9 @@ func (c *call) instance() string {
 
 // refuse is a decision that does not allow.
 func (c *call) refuse(reason string) Decision {
-	d := Decision{Kind: c.kind, Reason: reason}
+	d := Decision{Reason: reason}
 	if c.isStrict() {
 		d.Verdict = Deny
 	}
-	return d
+	return c.decided(d)
 }

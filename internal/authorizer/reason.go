@@ -35,7 +35,7 @@ func (c *call) allow() Decision {
 		text = append(text, " on ACL "...)
 		text = append(text, c.yes[i].ACL...)
 	}
-	return Decision{Verdict: Allow, Kind: c.kind, Reason: string(text)}
+	return c.decided(Decision{Verdict: Allow, Reason: string(text)})
 }
 
 // isRepeated reports whether an earlier question was answered by the same Grant.

@@ -19,6 +19,8 @@ type Request struct {
 	Name        string
 	// Requirements are those of the label selector, all of which must hold.
 	Requirements []metav1.LabelSelectorRequirement
+	// Basis is filled with what the decision rests on, unless it is nil.
+	Basis *Basis
 }
 
 // Kind is what a request is about, in a closed set that metrics can count by.

@@ -25,11 +25,15 @@ func New() *Snapshot { return &Snapshot{} }
 type Counts struct {
 	ACLs, Grants, Groups int
 	Subjects             int // with grants or memberships
+	MissingACLs          int // that grants name and that do not exist
 }
 
 // Counts returns how much the snapshot holds.
 func (s *Snapshot) Counts() Counts {
-	return Counts{ACLs: s.resources.n, Grants: s.grants.n, Groups: s.groups.n, Subjects: s.subjects.n}
+	return Counts{
+		ACLs: s.resources.n, Grants: s.grants.n, Groups: s.groups.n, Subjects: s.subjects.n,
+		MissingACLs: s.acls.n - s.resources.n,
+	}
 }
 
 // ACLStats is what a snapshot knows about an ACL.

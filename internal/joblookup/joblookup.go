@@ -8,7 +8,6 @@ package joblookup
 import (
 	"context"
 	"fmt"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -20,9 +19,6 @@ import (
 
 	"github.com/grantry/grantry/api/v1alpha1"
 )
-
-// liveTimeout bounds what is read from the API server for one request, which waits for it.
-const liveTimeout = 2 * time.Second
 
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
 
@@ -107,15 +103,9 @@ func get[T client.Object](ctx context.Context, l *Lookup, name types.NamespacedN
 	if err != nil && !apierrors.IsNotFound(err) {
 		return none, fmt.Errorf("read %T %s: %w", cached, name, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
-	defer cancel()
 	live := empty()
-	err = l.Live.Get(ctx, name, live)
-	if apierrors.IsNotFound(err) {
-		return none, l.NotFound
-	}
-	if err != nil {
-		return none, fmt.Errorf("read %T %s: %w", live, name, err)
+	if err := l.readLive(ctx, name, live); err != nil {
+		return none, err
 	}
 	if uid != "" && live.GetUID() != uid {
 		return none, l.NotFound

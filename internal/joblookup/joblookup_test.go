@@ -3,8 +3,14 @@ package joblookup
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/metrics"
 	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
@@ -121,6 +128,59 @@ func TestLookup_failuresAreNoAnswers(t *testing.T) {
 		if got, err := l.JobOfPod(t.Context(), "n", "pod"); got != "" || !errors.Is(err, errDown) {
 			t.Errorf("%s: %q, %v", where, got, err)
 		}
+	}
+}
+
+// TestLookup_tellsOfLiveReads: each is counted, and is a span of the request that waits for it.
+func TestLookup_tellsOfLiveReads(t *testing.T) {
+	counted := func(object, result string) uint64 {
+		var m dto.Metric
+		if err := metrics.LiveReadSeconds.WithLabelValues(object, result).(prometheus.Metric).Write(&m); err != nil {
+			t.Fatal(err)
+		}
+		return m.GetHistogram().GetSampleCount()
+	}
+	full, _ := reader(false, there()...)
+	empty, _ := reader(false)
+	down, _ := reader(true)
+	for name, tc := range map[string]struct {
+		lookup *Lookup
+		want   []string // object and result, in order
+	}{
+		"in the cache": {lookup: &Lookup{Cached: full, Live: down}},
+		"on a miss":    {lookup: &Lookup{Cached: empty, Live: full}, want: []string{"pod found", "job found", "jobrun found"}},
+		"nowhere":      {lookup: &Lookup{Cached: empty, Live: empty}, want: []string{"pod not_found"}},
+		"down":         {lookup: &Lookup{Cached: empty, Live: down}, want: []string{"pod error"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.lookup.NotFound = errNone
+			before := map[string]uint64{}
+			for _, object := range []string{"pod", "job", "jobrun"} {
+				for _, result := range []string{"found", "not_found", "error"} {
+					before[object+" "+result] = counted(object, result)
+				}
+			}
+			recorder := tracetest.NewSpanRecorder()
+			ctx, request := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("").Start(t.Context(), "authorize")
+			_, _ = tc.lookup.JobOfPod(ctx, "n", "pod")
+			request.End()
+			for what, n := range before {
+				object, result, _ := strings.Cut(what, " ")
+				if got := counted(object, result) - n; (got == 1) != slices.Contains(tc.want, what) || got > 1 {
+					t.Errorf("%s was counted %d times", what, got)
+				}
+			}
+			var spans []string
+			for _, span := range recorder.Ended()[:len(recorder.Ended())-1] {
+				if span.Parent().SpanID() != request.SpanContext().SpanID() {
+					t.Errorf("%s is not the request's", span.Name())
+				}
+				spans = append(spans, strings.TrimPrefix(span.Name(), "read ")+" "+span.Attributes()[0].Value.AsString())
+			}
+			if !slices.Equal(spans, tc.want) {
+				t.Errorf("spans %q, want %q", spans, tc.want)
+			}
+		})
 	}
 }
 

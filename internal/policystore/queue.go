@@ -54,6 +54,13 @@ func (q *queue) put(key objectKey, obj client.Object) {
 	poke(q.wake)
 }
 
+// len is how many objects wait.
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.latest)
+}
+
 // take empties the queue. The order does not matter: there is one entry for each object, and a
 // snapshot does not depend on the order in which it learns of objects.
 func (q *queue) take() []pending {
@@ -124,27 +131,29 @@ func (p pending) served() client.Object {
 	return p.obj
 }
 
-// change is what the event means for a snapshot.
-func (p pending) change() effective.Change {
+// change is what the event means for a snapshot, and whether a part of the object can't be served.
+func (p pending) change() (c effective.Change, invalid bool) {
 	switch obj := p.served().(type) {
 	case *v1alpha1.ACL:
-		if acl, err := ACLOf(obj); err == nil {
-			return effective.SetACL(acl)
+		acl, err := ACLOf(obj)
+		if err == nil {
+			return effective.SetACL(acl), false
 		}
+		return effective.DeleteACL(p.name), true
 	case *v1alpha1.Grant:
-		grant, _ := GrantOf(obj)
-		return effective.SetGrant(grant)
+		grant, problems := GrantOf(obj)
+		return effective.SetGrant(grant), len(problems) > 0
 	case *v1alpha1.Group:
-		group, _ := GroupOf(obj)
-		return effective.SetGroup(group)
+		group, problems := GroupOf(obj)
+		return effective.SetGroup(group), len(problems) > 0
 	}
 	switch p.kind {
 	case kindACL:
-		return effective.DeleteACL(p.name)
+		return effective.DeleteACL(p.name), false
 	case kindGrant:
-		return effective.DeleteGrant(p.name)
+		return effective.DeleteGrant(p.name), false
 	case kindGroup:
-		return effective.DeleteGroup(p.name)
+		return effective.DeleteGroup(p.name), false
 	}
-	return effective.Change{} // changes nothing
+	return effective.Change{}, false // changes nothing
 }

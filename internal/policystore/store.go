@@ -38,6 +38,7 @@ import (
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/effective"
+	"github.com/grantry/grantry/internal/metrics"
 )
 
 // maxSleep is how long the store sleeps at most while it waits for the edge of a window. Timers don't
@@ -56,6 +57,7 @@ type Store struct {
 	clock    clock.Clock
 	snapshot atomic.Pointer[effective.Snapshot]
 	queue    queue
+	report   report
 
 	mu          sync.Mutex
 	subscribers []chan struct{}
@@ -136,6 +138,7 @@ func (s *Store) watch(ctx context.Context) (synced []toolscache.DoneChecker, err
 		if err != nil {
 			return nil, fmt.Errorf("watch %T: %w", obj, err)
 		}
+		s.report.watch(kind(i), informer)
 		registration, err := informer.AddEventHandler(s.queue.handler(kind(i)))
 		if err != nil {
 			return nil, fmt.Errorf("watch %T: %w", obj, err)
@@ -155,22 +158,27 @@ func (s *Store) load(ctx context.Context, all []pending) {
 		switch obj := p.served().(type) {
 		case *v1alpha1.ACL:
 			acls = append(acls, obj.Name)
-			if acl, err := ACLOf(obj); err == nil {
+			acl, err := ACLOf(obj)
+			if err == nil {
 				in.ACLs = append(in.ACLs, acl)
 			}
+			s.report.note(p.objectKey, err != nil)
 		case *v1alpha1.Grant:
-			grant, _ := GrantOf(obj)
+			grant, problems := GrantOf(obj)
 			in.Grants = append(in.Grants, grant)
+			s.report.note(p.objectKey, len(problems) > 0)
 		case *v1alpha1.Group:
-			group, _ := GroupOf(obj)
+			group, problems := GroupOf(obj)
 			in.Groups = append(in.Groups, group)
+			s.report.note(p.objectKey, len(problems) > 0)
 		}
 	}
 	started := s.clock.Now()
 	snapshot, problems := effective.Build(in)
+	took := s.clock.Since(started)
+	metrics.PolicyUpdateSeconds.WithLabelValues("build").Observe(took.Seconds())
 	// What the problems are is on the objects that have them.
-	ctrl.LoggerFrom(ctx).WithName("policystore").Info("Policy loaded",
-		"counts", snapshot.Counts(), "problems", len(problems), "took", s.clock.Since(started))
+	ctrl.LoggerFrom(ctx).WithName("policystore").Info("Policy loaded", "counts", snapshot.Counts(), "problems", len(problems), "took", took)
 	s.publish(snapshot, acls)
 }
 
@@ -209,11 +217,14 @@ func (s *Store) apply(ctx context.Context, events []pending) {
 	if len(events) == 0 {
 		return // taken together with an earlier wake-up
 	}
+	started := s.clock.Now()
 	before := s.Snapshot()
 	changes := make([]effective.Change, len(events))
 	touched := map[string]struct{}{}
 	for i, p := range events {
-		changes[i] = p.change()
+		change, invalid := p.change()
+		changes[i] = change
+		s.report.note(p.objectKey, invalid)
 		if p.kind != kindGrant {
 			continue
 		}
@@ -232,6 +243,7 @@ func (s *Store) apply(ctx context.Context, events []pending) {
 			acls = append(acls, name)
 		}
 	}
+	metrics.PolicyUpdateSeconds.WithLabelValues("apply").Observe(s.clock.Since(started).Seconds())
 	if log := ctrl.LoggerFrom(ctx).WithName("policystore").V(2); log.Enabled() {
 		log.Info("Policy changed", "events", len(events), "counts", after.Counts())
 	}
@@ -241,6 +253,7 @@ func (s *Store) apply(ctx context.Context, events []pending) {
 // publish swaps the snapshot and then tells everybody, in this order: who is woken sees the new one.
 func (s *Store) publish(next *effective.Snapshot, acls []string) {
 	s.snapshot.Store(next)
+	s.report.changed.Store(s.clock.Now().UnixNano())
 	s.wakeSubscribers()
 	if len(acls) == 0 {
 		return

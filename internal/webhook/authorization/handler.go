@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/go-logr/logr"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,6 +25,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/grantry/grantry/internal/authorizer"
+	"github.com/grantry/grantry/internal/decisionlog"
 	"github.com/grantry/grantry/internal/metrics"
 )
 
@@ -42,6 +44,8 @@ type Handler struct {
 	Authorizer Authorizer
 	// Clock measures how long answers take.
 	Clock clock.PassiveClock
+	// Log is told of each decision, if it is set.
+	Log *decisionlog.Log
 }
 
 var _ http.Handler = (*Handler)(nil)
@@ -67,8 +71,7 @@ type refusal struct {
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	began := h.Clock.Now()
-	defer func() { metrics.AuthorizationSeconds.Observe(h.Clock.Since(began).Seconds()) }()
+	a := answered{http: r, began: h.Clock.Now()}
 	spec, refused := read(w, r)
 	if refused != nil {
 		metrics.AuthorizationRefusedRequests.WithLabelValues(strconv.Itoa(refused.code)).Inc()
@@ -78,17 +81,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		write(w, r, refused.code, authorizationv1.SubjectAccessReviewStatus{EvaluationError: refused.err.Error()})
 		return
 	}
-	decision := h.decide(r.Context(), spec)
-	metrics.AuthorizationDecisions.WithLabelValues(decision.Verdict.String(), decision.Kind.String()).Inc()
-	log := ctrl.LoggerFrom(r.Context()).WithName("authorization").V(2)
-	if a := spec.ResourceAttributes; a != nil && log.Enabled() {
-		log.Info("Decided", "user", spec.User, "verb", a.Verb, "group", a.Group, "resource", a.Resource, "subresource", a.Subresource,
-			"namespace", a.Namespace, "name", a.Name, "verdict", decision.Verdict.String(), "reason", decision.Reason, "took", h.Clock.Since(began))
-	}
-	if decision.Err != nil {
-		ctrl.LoggerFrom(r.Context()).WithName("authorization").V(1).Info("Could not decide", "error", decision.Err.Error(), "verdict", decision.Verdict.String())
-	}
-	write(w, r, http.StatusOK, statusOf(decision))
+	a.spec, a.basis = spec, h.basis()
+	a.decision = h.decide(r.Context(), spec, a.basis)
+	write(w, r, http.StatusOK, statusOf(a.decision))
+	a.took = h.Clock.Since(a.began)
+	h.observe(&a)
 }
 
 // read returns the question, or why there is none.
@@ -144,20 +141,26 @@ func requestOf(spec *authorizationv1.SubjectAccessReviewSpec) *authorizer.Reques
 }
 
 // decide asks the authorizer. A panic allows nothing.
-func (h *Handler) decide(ctx context.Context, spec *authorizationv1.SubjectAccessReviewSpec) (d authorizer.Decision) {
+func (h *Handler) decide(ctx context.Context, spec *authorizationv1.SubjectAccessReviewSpec, basis *authorizer.Basis) (d authorizer.Decision) {
 	defer func() {
 		if p := recover(); p != nil {
-			metrics.AuthorizationPanics.Inc()
-			err := fmt.Errorf("panic: %v", p)
-			ctrl.LoggerFrom(ctx).WithName("authorization").Error(err, "Could not decide")
+			failed(ctx, fmt.Errorf("panic: %v", p))
 			d = h.Authorizer.Failed("Grantry could not decide", errors.New("internal error"))
 		}
 	}()
 	if spec.ResourceAttributes == nil {
 		return authorizer.Decision{} // paths such as /healthz are not Grantry's
 	}
-	return h.Authorizer.Authorize(ctx, requestOf(spec))
+	request := requestOf(spec)
+	request.Basis = basis
+	d = h.Authorizer.Authorize(ctx, request)
+	if d.Err != nil {
+		logger(ctx).V(1).Info("Could not decide", "error", d.Err.Error(), "verdict", d.Verdict.String())
+	}
+	return d
 }
+
+func logger(ctx context.Context) logr.Logger { return ctrl.LoggerFrom(ctx).WithName("authorization") }
 
 // statusOf says a decision in the API's words.
 func statusOf(d authorizer.Decision) authorizationv1.SubjectAccessReviewStatus {
@@ -182,6 +185,6 @@ func write(w http.ResponseWriter, r *http.Request, code int, status authorizatio
 		_, err = w.Write(body)
 	}
 	if err != nil { // who asked has gone
-		ctrl.LoggerFrom(r.Context()).WithName("authorization").V(2).Info("Could not answer", "error", err.Error())
+		logger(r.Context()).V(2).Info("Could not answer", "error", err.Error())
 	}
 }
