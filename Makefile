@@ -81,9 +81,14 @@ test-race: ## Run the tests with the race detector.
 test-fuzz: ## Run each fuzz test for FUZZTIME.
 	hack/fuzz.sh $(FUZZTIME)
 
-.PHONY: bench
-bench: ## Measure the pure packages.
+.PHONY: bench-pure
+bench-pure: ## Measure the pure packages.
 	go test -run '^$$' -bench . -benchmem $(PURE)
+
+.PHONY: bench-test
+bench-test: ## Compare the answers of the engines that the benchmarks compare the speed of.
+	go vet -C bench ./...
+	go test -C bench ./...
 
 .PHONY: cover
 cover: ## Run the tests and hold each package to its floor of coverage.
@@ -161,6 +166,14 @@ test-e2e: ## Run the whole-system tests.
 .PHONY: test-devcluster
 test-devcluster: ## Start a cluster, kill it, look for what is left; switch another one's mode.
 	go test -C hack/devcluster -tags cluster -count=1 -run Integration -v .
+
+.PHONY: bench
+bench: ## Measure against other engines and through an API server: ONLY=decision, webhook or cluster, ARGS=flags.
+	$(API_SERVER) go run -C bench . $(ONLY) $(ARGS)
+
+.PHONY: bench-write
+bench-write: ## Measure, and write docs/benchmarks.md.
+	$(API_SERVER) go run -C bench . $(ONLY) --write ../docs/benchmarks.md $(ARGS)
 
 .PHONY: bench-launch
 bench-launch: ## Measure how many runs are launched in a second.

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,17 +59,14 @@ type webhook struct {
 	ClientNames      []string
 }
 
-// Root is the directory of the repository that contains the working directory.
+// Root is the directory of the repository that contains the working directory. The nested modules that use
+// this package know where it is, too.
 func Root() (string, error) {
-	out, err := exec.Command("go", "env", "GOMOD").Output()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/grantry/grantry").Output()
 	if err != nil {
-		return "", fmt.Errorf("find the module: %w", err)
+		return "", fmt.Errorf("find the repository, within which this must be called: %w", err)
 	}
-	mod := strings.TrimSpace(string(out))
-	if mod == "" || mod == os.DevNull {
-		return "", errors.New("call it from within the repository")
-	}
-	return filepath.Dir(mod), nil
+	return strings.TrimSpace(string(out)), nil
 }
 
 // Up starts a cluster and installs the CRDs, the operator's RBAC and the admission policies.
