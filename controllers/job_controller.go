@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,14 +21,16 @@ import (
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/batchjob"
 	"github.com/grantry/grantry/internal/index"
+	"github.com/grantry/grantry/internal/schedule"
 )
 
 // runSettleTime is how long the changes of a Job's runs are gathered before the Job's summary of them is
 // written. A run that is launched changes three times within a second; its Job says so once.
 const runSettleTime = time.Second
 
-// JobReconciler creates the runs that a Job's creation brings about, keeps the history within its limits,
-// and says in status whether the Job may be launched and how its runs went.
+// JobReconciler creates the runs that a Job's creation, its schedules and its dependencies bring about, keeps
+// the history within its limits, and says in status whether the Job may be launched, how its runs went, and
+// when it runs next.
 type JobReconciler struct {
 	client.Client
 	// Live reads the API server, past the cache.
@@ -35,15 +38,19 @@ type JobReconciler struct {
 	Gate    *LaunchGate
 	Clock   clock.PassiveClock
 	Options batchjob.Options
+
+	due dueTimes
 }
 
 var _ reconcile.Reconciler = (*JobReconciler)(nil)
 
-// SetupWithManager makes the manager run the reconciler. It needs the indexes of runs.
+// SetupWithManager makes the manager run the reconciler. It needs the indexes of runs and of dependencies.
 func (r *JobReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Job{}).
 		Watches(&v1alpha1.JobRun{}, jobOfRun()).
+		Watches(&v1alpha1.Job{}, dependentsOf(r)).
+		WatchesRawSource(r.due.source(r.Clock)).
 		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy}).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, RateLimiter: retryLimiter()}).
 		Complete(r)
@@ -77,9 +84,11 @@ func jobOfRun() handler.EventHandler {
 func (r *JobReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	job := &v1alpha1.Job{}
 	if err := r.Get(ctx, req.NamespacedName, job); err != nil {
+		r.due.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !job.DeletionTimestamp.IsZero() {
+		r.due.forget(req.NamespacedName)
 		return ctrl.Result{}, nil // its runs go with it, by owner reference
 	}
 	result, err := r.serve(ctx, job)
@@ -90,50 +99,101 @@ func (r *JobReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 	return result, nil
 }
 
-// serve does for a Job what its runs and its status need.
+// serve does for a Job what its times, its runs and its status need.
 func (r *JobReconciler) serve(ctx context.Context, job *v1alpha1.Job) (ctrl.Result, error) {
-	runs := &v1alpha1.JobRunList{}
-	if err := r.List(ctx, runs, client.InNamespace(job.Namespace), client.MatchingFields{index.RunJob: job.Name}); err != nil {
-		return ctrl.Result{}, fmt.Errorf("list runs: %w", err)
-	}
-	in := jobInput{
-		Job: job, Runs: runs.Items, Verdict: r.Gate.Verdict(job), Invalid: batchjob.Validate(job, r.Options), Now: r.Clock.Now(),
+	in, err := r.observe(ctx, job)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
 	plan := planJob(in)
+	if len(plan.Due) > 0 {
+		// What was dealt with is in the status, and the cache may have an old one.
+		live := &v1alpha1.Job{}
+		if err = r.Live.Get(ctx, client.ObjectKeyFromObject(job), live); err != nil || !live.DeletionTimestamp.IsZero() {
+			return ctrl.Result{}, client.IgnoreNotFound(err)
+		}
+		if in, err = r.observe(ctx, live); err != nil {
+			return ctrl.Result{}, err
+		}
+		plan = planJob(in)
+	}
+	return r.carryOut(ctx, in, plan)
+}
 
-	before := job.DeepCopy()
+// carryOut does what was planned, and writes the status.
+func (r *JobReconciler) carryOut(ctx context.Context, in jobInput, plan jobPlan) (ctrl.Result, error) {
+	job, before := in.Job, in.Job.DeepCopy()
 	if err := r.apply(ctx, job, plan); err != nil {
 		return ctrl.Result{}, err
 	}
 	setJobStatus(job, in, plan)
-	return unlessConflict(patchStatus(ctx, r.Client, before, job))
+	if err := patchStatus(ctx, r.Client, before, job); err != nil {
+		return unlessConflict(err)
+	}
+	r.due.set(client.ObjectKeyFromObject(job), plan.Next)
+	return ctrl.Result{}, r.deleteHistory(ctx, plan)
 }
 
-// apply creates and deletes runs. Status comes after it: it remembers that the creation's run was
-// created, and must not do so before it was.
+// observe reads, from the cache, everything that a plan for a Job needs.
+func (r *JobReconciler) observe(ctx context.Context, job *v1alpha1.Job) (jobInput, error) {
+	runs := &v1alpha1.JobRunList{}
+	if err := r.List(ctx, runs, client.InNamespace(job.Namespace), client.MatchingFields{index.RunJob: job.Name}); err != nil {
+		return jobInput{}, fmt.Errorf("list runs: %w", err)
+	}
+	jobs, err := r.dependenciesOf(ctx, job)
+	if err != nil {
+		return jobInput{}, err
+	}
+	in := jobInput{Job: job, Runs: runs.Items, Jobs: jobs, Verdict: r.Gate.Verdict(job), Now: r.Clock.Now()}
+	in.Invalid = slices.Concat(batchjob.Validate(job, r.Options), schedule.Validate(job), schedule.ValidateDependencies(job, in.lookup))
+	return in, nil
+}
+
+// apply stops and creates runs. Status comes after it: it remembers that they were created, and must not do
+// so before they were.
 func (r *JobReconciler) apply(ctx context.Context, job *v1alpha1.Job, plan jobPlan) error {
+	for _, run := range plan.Stop {
+		if err := r.deleteRun(ctx, run); err != nil {
+			return fmt.Errorf("stop run %s, which another replaces: %w", run.Name, err)
+		}
+	}
 	var errs []error
 	if plan.Create != nil {
-		if err := ctrl.SetControllerReference(job, plan.Create, r.Scheme()); err != nil {
-			return err
-		}
 		if err := r.createRun(ctx, job, plan.Create); err != nil {
 			errs = append(errs, fmt.Errorf("create the run of the Job's creation: %w", err))
 		}
 	}
-	for i := range plan.Delete {
-		run := &plan.Delete[i]
-		err := r.Delete(ctx, run, client.Preconditions{UID: &run.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-		if client.IgnoreNotFound(err) != nil {
-			errs = append(errs, fmt.Errorf("delete run %s beyond the history limit: %w", run.Name, err))
+	for _, run := range plan.Due {
+		if err := r.createRun(ctx, job, run); err != nil {
+			errs = append(errs, fmt.Errorf("create run %s: %w", run.Name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// createRun creates a run, unless it is there already. One of its name that is not the Job's is an error:
-// the Job would wait for ever for a run that is another's.
+// deleteHistory deletes the runs beyond the limits. It comes after the status, which remembers of them what
+// has to outlive them: for which times and after which runs they were, and how they ended.
+func (r *JobReconciler) deleteHistory(ctx context.Context, plan jobPlan) error {
+	var errs []error
+	for i := range plan.Delete {
+		if err := r.deleteRun(ctx, &plan.Delete[i]); err != nil {
+			errs = append(errs, fmt.Errorf("delete run %s beyond the history limit: %w", plan.Delete[i].Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *JobReconciler) deleteRun(ctx context.Context, run *v1alpha1.JobRun) error {
+	err := r.Delete(ctx, run, client.Preconditions{UID: &run.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	return client.IgnoreNotFound(err)
+}
+
+// createRun creates a run, unless it is there already, and makes it the one that is there. One of its name
+// that is not the Job's is an error: the Job would wait for ever for a run that is another's.
 func (r *JobReconciler) createRun(ctx context.Context, job *v1alpha1.Job, run *v1alpha1.JobRun) error {
+	if err := ctrl.SetControllerReference(job, run, r.Scheme()); err != nil {
+		return err
+	}
 	err := r.Create(ctx, run)
 	if !apierrors.IsAlreadyExists(err) {
 		return err
@@ -145,6 +205,7 @@ func (r *JobReconciler) createRun(ctx context.Context, job *v1alpha1.Job, run *v
 	if existing.Spec.Job != job.Name || belonging(existing, job) == belongsToAnother {
 		return fmt.Errorf("JobRun %s/%s exists and is not the Job's: delete it", existing.Namespace, existing.Name)
 	}
+	existing.DeepCopyInto(run)
 	return nil
 }
 

@@ -21,9 +21,12 @@ const (
 
 // jobInput is everything that a Job's plan is made from.
 type jobInput struct {
-	Job     *v1alpha1.Job
-	Runs    []v1alpha1.JobRun
+	Job  *v1alpha1.Job
+	Runs []v1alpha1.JobRun
+	// Jobs are those that the Job depends on, be it by way of others, by their names.
+	Jobs    map[string]*v1alpha1.Job
 	Verdict verdict
+	// Invalid says why the Job can't be launched or does not run by itself.
 	Invalid field.ErrorList
 	Now     time.Time
 }
@@ -32,6 +35,15 @@ type jobInput struct {
 type jobPlan struct {
 	// Create is the run that the Job's creation brings about, or nil.
 	Create *v1alpha1.JobRun
+	// Stop are the runs that those of Due replace.
+	Stop []*v1alpha1.JobRun
+	// Due are the runs that schedules and dependencies bring about.
+	Due []*v1alpha1.JobRun
+	// Schedules and Dependencies are what to remember once those are created.
+	Schedules    []v1alpha1.ScheduleStatus
+	Dependencies *v1alpha1.DependencyStatus
+	// Next is when a schedule has its next time; zero if none has.
+	Next time.Time
 	// Delete are the finished runs beyond the history limits, oldest first.
 	Delete []v1alpha1.JobRun
 }
@@ -42,6 +54,8 @@ func planJob(in jobInput) jobPlan {
 	if creationIsDue(in) {
 		plan.Create = creationRun(in.Job)
 	}
+	plan.followSchedules(in)
+	plan.followDependencies(in)
 	return plan
 }
 
@@ -132,14 +146,36 @@ func setJobStatus(job *v1alpha1.Job, in jobInput, plan jobPlan) {
 		status.FirstAcceptedGeneration = job.Generation
 	}
 
-	runs := in.Runs
 	if plan.Create != nil {
 		status.CreationRun = plan.Create.Name
-		if !slices.ContainsFunc(runs, func(run v1alpha1.JobRun) bool { return run.Name == plan.Create.Name }) {
-			runs = append(slices.Clone(runs), *plan.Create)
+	}
+	status.Schedules, status.NextRunAt = plan.Schedules, optionalTime(plan.Next)
+	status.Dependencies = plan.Dependencies
+	summarizeRuns(status, plan.runsAfter(in), in)
+}
+
+// runsAfter are the Job's runs once the plan is carried out, as far as its summary is concerned.
+func (p jobPlan) runsAfter(in jobInput) []v1alpha1.JobRun {
+	runs := slices.DeleteFunc(slices.Clone(in.Runs), func(run v1alpha1.JobRun) bool {
+		return slices.ContainsFunc(p.Stop, func(stopped *v1alpha1.JobRun) bool { return stopped.UID == run.UID })
+	})
+	created := p.Due
+	if p.Create != nil {
+		created = append([]*v1alpha1.JobRun{p.Create}, created...)
+	}
+	for _, c := range created {
+		if !slices.ContainsFunc(runs, func(run v1alpha1.JobRun) bool { return run.Name == c.Name }) {
+			runs = append(runs, *c)
 		}
 	}
-	summarizeRuns(status, runs, in)
+	return runs
+}
+
+func optionalTime(t time.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: t}
 }
 
 // jobReady says whether the definition is accepted. The first rule that applies is reported.
@@ -152,10 +188,6 @@ func jobReady(in jobInput) report {
 		return bad(v1alpha1.ReasonSpecInvalid, invalidMessage(in.Invalid))
 	case in.Verdict.Reason == v1alpha1.ReasonOwnerMissing:
 		return bad(v1alpha1.ReasonOwnerMissing, in.Verdict.Message)
-	case len(in.Job.Spec.Schedules) > 0:
-		return bad(v1alpha1.ReasonNotServed, "spec.schedules: this version of Grantry does not start runs by schedule; create a JobRun to run the Job")
-	case len(in.Job.Spec.Dependencies) > 0:
-		return bad(v1alpha1.ReasonNotServed, "spec.dependencies: this version of Grantry does not start runs by dependency; create a JobRun to run the Job")
 	default:
 		return report{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "The definition is accepted"}
 	}
@@ -190,8 +222,14 @@ func summarizeRuns(status *v1alpha1.JobStatus, runs []v1alpha1.JobRun, in jobInp
 			status.LastFailureAt = later(status.LastFailureAt, run.Status.FinishedAt)
 		}
 	}
-	if last != nil {
-		status.LastRun = &v1alpha1.RunSummary{Name: last.Name, State: summaryState(last, in)}
+	// A run that has ended stays the last one when the history drops it, and older ones are left.
+	known := status.LastRun
+	dropped := last != nil && known != nil && known.FinishedAt != nil && last.CreationTimestamp.Before(known.CreatedAt)
+	if last != nil && !dropped {
+		status.LastRun = &v1alpha1.RunSummary{
+			Name: last.Name, State: summaryState(last, in), UID: last.UID,
+			CreatedAt: optionalTime(last.CreationTimestamp.Time), FinishedAt: last.Status.FinishedAt,
+		}
 	}
 }
 

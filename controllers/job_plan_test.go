@@ -184,14 +184,8 @@ func TestJobReady(t *testing.T) {
 		"accepted before we know who":    {verdict: notSynced, want: "True Accepted: The definition is accepted"},
 		"invalid comes before the owner": {verdict: owner, invalid: invalid, want: "stalled False SpecInvalid: spec.run.cpus: Invalid value: 0: too few; spec.run.cmd: Required value: what to run"},
 		"no owner comes before the rest": {job: withSchedule, verdict: owner, want: "stalled False OwnerMissing: no owner"},
-		"schedules": {
-			job: withSchedule, verdict: granted,
-			want: "stalled False NotServed: spec.schedules: this version of Grantry does not start runs by schedule; create a JobRun to run the Job",
-		},
-		"dependencies": {
-			job: withDependency, verdict: granted,
-			want: "stalled False NotServed: spec.dependencies: this version of Grantry does not start runs by dependency; create a JobRun to run the Job",
-		},
+		"schedules":                      {job: withSchedule, verdict: granted, want: "True Accepted: The definition is accepted"},
+		"dependencies":                   {job: withDependency, verdict: granted, want: "True Accepted: The definition is accepted"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -229,7 +223,9 @@ func TestSetJobStatus(t *testing.T) {
 			runs: []v1alpha1.JobRun{waitingRun(batchjob.CreationRunName(plannedJob()), 0)},
 			want: v1alpha1.JobStatus{
 				CreationRun: batchjob.CreationRunName(plannedJob()), ActiveRuns: 1,
-				LastRun: &v1alpha1.RunSummary{Name: batchjob.CreationRunName(plannedJob()), State: v1alpha1.StateActive},
+				LastRun: &v1alpha1.RunSummary{
+					Name: batchjob.CreationRunName(plannedJob()), State: v1alpha1.StateActive, UID: "run-uid", CreatedAt: at(0),
+				},
 			},
 		},
 		"no runs": {job: []func(*v1alpha1.Job){startPolicy(v1alpha1.StartOnDemand)}},
@@ -242,7 +238,7 @@ func TestSetJobStatus(t *testing.T) {
 				waitingRun("w", time.Minute), waitingRun("v", time.Minute),
 			},
 			want: v1alpha1.JobStatus{
-				ActiveRuns: 2, LastRun: &v1alpha1.RunSummary{Name: "w", State: v1alpha1.StateActive},
+				ActiveRuns: 2, LastRun: &v1alpha1.RunSummary{Name: "w", State: v1alpha1.StateActive, UID: "run-uid", CreatedAt: at(-time.Minute)},
 				LastSuccessAt: at(-time.Hour), LastFailureAt: at(-4 * time.Hour),
 			},
 		},
@@ -253,8 +249,34 @@ func TestSetJobStatus(t *testing.T) {
 				endedRun("a", v1alpha1.StateSuccess, 3*time.Hour), endedRun("b", v1alpha1.StateFailed, 50*time.Hour),
 			},
 			want: v1alpha1.JobStatus{
-				LastRun:       &v1alpha1.RunSummary{Name: "a", State: v1alpha1.StateSuccess},
+				LastRun: &v1alpha1.RunSummary{
+					Name: "a", State: v1alpha1.StateSuccess, UID: "run-uid", CreatedAt: at(-3*time.Hour - time.Minute), FinishedAt: at(-3 * time.Hour),
+				},
 				LastSuccessAt: at(-time.Hour), LastFailureAt: at(-50 * time.Hour),
+			},
+		},
+		"the last run outlives itself, if it has ended": {
+			before: v1alpha1.JobStatus{LastRun: &v1alpha1.RunSummary{
+				Name: "gone", State: v1alpha1.StateSuccess, CreatedAt: at(-2 * time.Hour), FinishedAt: at(-time.Hour),
+			}},
+			job:  []func(*v1alpha1.Job){startPolicy(v1alpha1.StartOnDemand)},
+			runs: []v1alpha1.JobRun{endedRun("a", v1alpha1.StateFailed, 3*time.Hour)},
+			want: v1alpha1.JobStatus{
+				LastRun: &v1alpha1.RunSummary{
+					Name: "gone", State: v1alpha1.StateSuccess, CreatedAt: at(-2 * time.Hour), FinishedAt: at(-time.Hour),
+				},
+				LastFailureAt: at(-3 * time.Hour),
+			},
+		},
+		"one that was stopped gives way to the last that is left": {
+			before: v1alpha1.JobStatus{LastRun: &v1alpha1.RunSummary{Name: "gone", State: v1alpha1.StateActive, CreatedAt: at(-2 * time.Hour)}},
+			job:    []func(*v1alpha1.Job){startPolicy(v1alpha1.StartOnDemand)},
+			runs:   []v1alpha1.JobRun{endedRun("a", v1alpha1.StateFailed, 3*time.Hour)},
+			want: v1alpha1.JobStatus{
+				LastRun: &v1alpha1.RunSummary{
+					Name: "a", State: v1alpha1.StateFailed, UID: "run-uid", CreatedAt: at(-3*time.Hour - time.Minute), FinishedAt: at(-3 * time.Hour),
+				},
+				LastFailureAt: at(-3 * time.Hour),
 			},
 		},
 	}

@@ -390,14 +390,18 @@ func isRevoked(child *batchv1.Job) bool {
 	return child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] != ""
 }
 
-// startingTimeLeft is the time until the starting deadline, if there is one.
+// startingTimeLeft is the time until the starting deadline, if there is one. It counts from the time that
+// the run is scheduled for, or else from its creation.
 func startingTimeLeft(in runInput) (left time.Duration, limited bool) {
 	seconds := in.Run.Spec.StartingDeadlineSeconds
 	if seconds == nil {
 		return 0, false
 	}
-	deadline := in.Run.CreationTimestamp.Add(time.Duration(*seconds) * time.Second)
-	return deadline.Sub(in.Now), true
+	from := in.Run.CreationTimestamp
+	if in.Run.Spec.ScheduledAt != nil {
+		from = *in.Run.Spec.ScheduledAt
+	}
+	return from.Add(time.Duration(*seconds) * time.Second).Sub(in.Now), true
 }
 
 // startOf is when work first began. A resumed batch/v1 Job starts its own clock anew; the run does not.

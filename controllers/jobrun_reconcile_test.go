@@ -565,7 +565,7 @@ func TestJobReconciler_errors(t *testing.T) {
 		"its runs can't be listed":           {funcs: failList(errAPI), want: errAPI},
 		"its run can't be created":           {funcs: interceptor.Funcs{Create: creating(errAPI)}, want: errAPI},
 		"its run was created before":         {funcs: interceptor.Funcs{Create: creating(apierrors.NewAlreadyExists(runs, "x"))}, wantStatus: true},
-		"an old run can't be deleted":        {funcs: interceptor.Funcs{Delete: deleting(errAPI)}, runs: old, want: errAPI},
+		"an old run can't be deleted":        {funcs: interceptor.Funcs{Delete: deleting(errAPI)}, runs: old, want: errAPI, wantStatus: true},
 		"an old run was deleted by somebody": {funcs: interceptor.Funcs{Delete: deleting(apierrors.NewNotFound(runs, "a"))}, runs: old, wantStatus: true},
 		"the status was changed by someone else": {funcs: interceptor.Funcs{SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
 			return conflictOf("job")

@@ -353,8 +353,9 @@ func storyOnCreate(s *story) {
 	s.Expect(run.Status.ExitCode).To(HaveValue(Equal(int32(0))))
 	s.Eventually(func() string {
 		s.Expect(s.Get(t.Context(), client.ObjectKeyFromObject(job), job)).To(Succeed())
-		return fmt.Sprintf("%d active, last %v at %v, by %s", job.Status.ActiveRuns, job.Status.LastRun, job.Status.LastSuccessAt, job.Status.Grant)
-	}).Should(Equal(fmt.Sprintf("0 active, last &{%s Success} at %v, by %s", run.Name, run.Status.FinishedAt, grant.Name)), "the Job sums up")
+		last := *job.Status.LastRun
+		return fmt.Sprintf("%d active, last %s %s at %v, by %s", job.Status.ActiveRuns, last.Name, last.State, job.Status.LastSuccessAt, job.Status.Grant)
+	}).Should(Equal(fmt.Sprintf("0 active, last %s Success at %v, by %s", run.Name, run.Status.FinishedAt, grant.Name)), "the Job sums up")
 	s.Expect(s.says(t, job, v1alpha1.ConditionReady)()).To(HavePrefix("True Accepted: "))
 
 	// Neither an edit nor the end of its run brings about another.

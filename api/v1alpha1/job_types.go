@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Job is a job definition. Its name is the job id: dev.batch.job1 is job1 in the group dev.batch.
@@ -17,8 +18,10 @@ import (
 // +kubebuilder:printcolumn:name="Suspend",type=boolean,JSONPath=`.spec.suspend`,description="Whether new runs are held back"
 // +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.activeRuns`,description="Runs that are not finished"
 // +kubebuilder:printcolumn:name="Last run",type=string,JSONPath=`.status.lastRun.state`,description="How the latest run stands or ended"
+// +kubebuilder:printcolumn:name="Next run",type=string,JSONPath=`.status.nextRunAt`,description="When a schedule runs the Job next"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the definition is accepted"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Last success",type=date,priority=1,JSONPath=`.status.lastSuccessAt`,description="When a run last succeeded"
 // +kubebuilder:printcolumn:name="Grant",type=string,priority=1,JSONPath=`.status.grant`,description="The Grant that allows a launch"
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="What is wrong, and where"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]+(-+[a-z0-9]+)*([.][a-z0-9]+(-+[a-z0-9]+)*)*$')",message="a job id is made of lower-case letters, digits and inner dashes, in segments separated by single dots: dev.batch.job1"
@@ -90,7 +93,8 @@ type JobSpec struct {
 	// +optional
 	StartPolicy StartPolicy `json:"startPolicy,omitempty"`
 
-	// suspend holds new runs back while it is true; runs that were launched go on. Default is false.
+	// suspend holds new runs back while it is true, and creates none by schedule or dependency; runs that
+	// were launched go on. Default is false.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"` //nolint:kubeapilinter // mirrors batch/v1
 
@@ -102,7 +106,8 @@ type JobSpec struct {
 	Schedules []Schedule `json:"schedules,omitempty"`
 
 	// dependencies are Jobs of the same namespace: this Job runs when the latest run of each of them has
-	// succeeded since this Job's own last success.
+	// succeeded since this Job's own last success, and none of this Job's runs is active. Each such state of
+	// the others runs it once.
 	// +optional
 	// +listType=map
 	// +listMapKey=id
@@ -156,6 +161,16 @@ type ReportedGroups struct {
 // +kubebuilder:validation:Enum=ALLOW;FORBID;REPLACE;Allow;Forbid;Replace
 type ConcurrencyPolicy string
 
+// Concurrency policies. Metronome's spelling in capitals means the same.
+const (
+	// ConcurrencyAllow starts another run.
+	ConcurrencyAllow ConcurrencyPolicy = "Allow"
+	// ConcurrencyForbid passes the time over.
+	ConcurrencyForbid ConcurrencyPolicy = "Forbid"
+	// ConcurrencyReplace stops the active runs and starts one.
+	ConcurrencyReplace ConcurrencyPolicy = "Replace"
+)
+
 // Schedule is a series of times at which a Job runs.
 type Schedule struct {
 	// id names the schedule within the Job.
@@ -165,27 +180,30 @@ type Schedule struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]+(-+[a-z0-9]+)*$`
 	ID string `json:"id"`
 
-	// cron is minute, hour, day of month, month, day of week and an optional year. A day must match both
+	// cron is minute, hour, day, month, weekday and an optional year. A day must match both
 	// the day of month and the day of week, as in Metronome and unlike in a CronJob.
 	// +required
 	// +kubebuilder:validation:MinLength=9
 	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9A-Za-z*,/#-]+( +[0-9A-Za-z*,/#-]+){4,5}$')",message="cron is minute, hour, day, month, weekday and an optional year, separated by spaces: 0 9 1-7 * MON"
 	Cron string `json:"cron"`
 
 	// timezone is an IANA time zone. Unset is UTC.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$') && self != 'Local'",message="timezone is the name of an IANA time zone: Europe/Berlin"
 	Timezone string `json:"timezone,omitempty"`
 
-	// startingDeadlineSeconds is how late a run may start. Unset is 900.
+	// startingDeadlineSeconds is how long after its time a run may be launched. Unset is 900.
 	// +optional
 	// +kubebuilder:validation:Minimum=60
 	// +kubebuilder:validation:Maximum=31536000
 	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
 
-	// concurrencyPolicy says what to do when a run is still active: Allow another, Forbid it, or Replace
-	// the active one. Unset is Allow.
+	// concurrencyPolicy says what to do when a run of the Job is not finished, whatever brought it about:
+	// Allow another, Forbid it (the time is passed over), or Replace the unfinished ones, which are deleted.
+	// Unset is Allow.
 	// +optional
 	ConcurrencyPolicy ConcurrencyPolicy `json:"concurrencyPolicy,omitempty"`
 
@@ -211,7 +229,7 @@ type JobStatus struct {
 
 	// conditions are Ready (the definition is accepted), Authorized (the owner's grants allow a launch),
 	// and Stalled while a person must act.
-	// Possible reasons of Ready: Accepted, SpecInvalid, OwnerMissing, NotServed.
+	// Possible reasons of Ready: Accepted, SpecInvalid, OwnerMissing.
 	// Possible reasons of Authorized: Granted, GatingDisabled, OwnerMissing, NotGranted, PolicyNotSynced.
 	// +optional
 	// +listType=map
@@ -242,6 +260,22 @@ type JobStatus struct {
 	// +optional
 	LastRun *RunSummary `json:"lastRun,omitempty"`
 
+	// nextRunAt is the earliest time at which a schedule runs the Job next. Unset for a Job that is
+	// suspended, or has no schedule with a time to come.
+	// +optional
+	NextRunAt *metav1.Time `json:"nextRunAt,omitempty"`
+
+	// schedules are what became of the schedules. The order is that of spec.schedules.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=16
+	Schedules []ScheduleStatus `json:"schedules,omitempty"`
+
+	// dependencies are the parents' runs by which this Job was last run.
+	// +optional
+	Dependencies *DependencyStatus `json:"dependencies,omitempty"`
+
 	// lastSuccessAt is when a run last succeeded.
 	// +optional
 	LastSuccessAt *metav1.Time `json:"lastSuccessAt,omitempty"`
@@ -262,6 +296,95 @@ type RunSummary struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	State string `json:"state"`
+
+	// uid of the JobRun; unset for one that was only just created.
+	// +optional
+	UID types.UID `json:"uid,omitempty"`
+
+	// createdAt is when the run was created; unset for one that was only just created.
+	// +optional
+	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
+
+	// finishedAt is when the run ended.
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+}
+
+// ScheduleStatus is what became of a schedule.
+type ScheduleStatus struct {
+	// id of the schedule.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	ID string `json:"id"`
+
+	// cron and timezone are those that the times below are of; unset while the schedule is disabled or
+	// invalid. Where they differ from the schedule's, its times count from when Grantry sees it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Cron string `json:"cron,omitempty"`
+
+	// timezone is that of cron.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Timezone string `json:"timezone,omitempty"`
+
+	// handledUntil is the time up to which everything is dealt with: no run is created any more for a time
+	// until then.
+	// +optional
+	HandledUntil *metav1.Time `json:"handledUntil,omitempty"`
+
+	// lastScheduledAt is the latest time for which a run was created.
+	// +optional
+	LastScheduledAt *metav1.Time `json:"lastScheduledAt,omitempty"`
+
+	// nextRunAt is when the schedule runs the Job next. Unset while the Job is suspended or the schedule is
+	// disabled, and if no time is left.
+	// +optional
+	NextRunAt *metav1.Time `json:"nextRunAt,omitempty"`
+
+	// lastSkipped is the latest time that was passed over, and why.
+	// +optional
+	LastSkipped *SkippedTime `json:"lastSkipped,omitempty"`
+}
+
+// SkipReason says why a time was passed over.
+// +kubebuilder:validation:Enum=RunActive;RunWaiting;Missed;DeadlineExceeded
+type SkipReason string
+
+const (
+	// SkipRunActive says that the concurrency policy is Forbid, and a run was not finished.
+	SkipRunActive SkipReason = "RunActive"
+	// SkipRunWaiting says that the owner's grants allowed no launch, and a run of the schedule waited for one already.
+	SkipRunWaiting SkipReason = "RunWaiting"
+	// SkipMissed says that nobody was there at that time, and a later time was made up for.
+	SkipMissed SkipReason = "Missed"
+	// SkipDeadlineExceeded says that nobody was there within the starting deadline.
+	SkipDeadlineExceeded SkipReason = "DeadlineExceeded"
+)
+
+// SkippedTime is a time of a schedule for which no run was created.
+type SkippedTime struct {
+	// at is the time.
+	// +required
+	At metav1.Time `json:"at"`
+
+	// reason is RunActive, RunWaiting, Missed or DeadlineExceeded.
+	// +required
+	Reason SkipReason `json:"reason"`
+}
+
+// DependencyStatus remembers for which runs of the parents a run was created.
+type DependencyStatus struct {
+	// runs identifies the parents' runs: a hash over their UIDs.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Runs string `json:"runs"`
+
+	// succeededAt is when the last of them succeeded.
+	// +required
+	SucceededAt metav1.Time `json:"succeededAt"`
 }
 
 // Reasons of a Job's conditions.
@@ -270,8 +393,6 @@ const (
 	ReasonAccepted = "Accepted"
 	// ReasonSpecInvalid says that a field can't be honoured; the message says which and why.
 	ReasonSpecInvalid = "SpecInvalid"
-	// ReasonNotServed says that the Job asks for what this version does not do yet; the message says what.
-	ReasonNotServed = "NotServed"
 
 	// ReasonGranted says that a Grant allows the launch; the message names it.
 	ReasonGranted = "Granted"

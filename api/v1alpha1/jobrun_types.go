@@ -69,12 +69,18 @@ type JobRunSpec struct {
 	// +optional
 	RequestedBy *Subject `json:"requestedBy,omitempty"`
 
+	// schedule is the id of the schedule that the run is for. Only Grantry sets it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Schedule string `json:"schedule,omitempty"`
+
 	// scheduledAt is the time of the schedule that the run is for. Only Grantry sets it.
 	// +optional
 	ScheduledAt *metav1.Time `json:"scheduledAt,omitempty"`
 
-	// startingDeadlineSeconds is how long after its creation the run may still be launched, when it has
-	// to wait for a grant or for a suspended Job. Unset is without limit.
+	// startingDeadlineSeconds is how long after scheduledAt, or else after its creation, the run may still
+	// be launched, when it has to wait for a grant or for a suspended Job. Unset is without limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000

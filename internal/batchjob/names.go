@@ -3,7 +3,9 @@ package batchjob
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"fmt"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -35,12 +37,30 @@ func CreationRunName(job *v1alpha1.Job) string {
 	return named(job.Name, "creation/"+string(job.UID), validation.DNS1123SubdomainMaxLength)
 }
 
+// ScheduledRunName is the name of the run for a time of a schedule: the job's name, the time in UTC to the
+// minute, and a hash of the Job's UID, the schedule's id and the time. One time of one schedule has one name.
+func ScheduledRunName(job *v1alpha1.Job, schedule string, at time.Time) string {
+	at = at.UTC()
+	hashed := fmt.Sprintf("schedule/%s/%s/%d", job.UID, schedule, at.Unix())
+	return suffixed(job.Name, at.Format("200601021504")+"-"+hash(hashed, hashLength), validation.DNS1123SubdomainMaxLength)
+}
+
+// DependencyRunName is the name of the run that certain runs of the Jobs that a Job depends on bring about.
+func DependencyRunName(job *v1alpha1.Job, parentRuns string) string {
+	return named(job.Name, "dependency/"+string(job.UID)+"/"+parentRuns, validation.DNS1123SubdomainMaxLength)
+}
+
 // named is a name that is cut to fit, and a hash.
 func named(name, hashed string, length int) string {
-	if limit := length - hashLength - 1; len(name) > limit {
+	return suffixed(name, hash(hashed, hashLength), length)
+}
+
+// suffixed is a name that is cut to fit, and a suffix.
+func suffixed(name, suffix string, length int) string {
+	if limit := length - len(suffix) - 1; len(name) > limit {
 		name = strings.TrimRight(name[:limit], "-.")
 	}
-	return name + "-" + hash(hashed, hashLength)
+	return name + "-" + suffix
 }
 
 // hash is the beginning of a SHA-256 in lower-case base32, which is valid in every kind of name.

@@ -3,6 +3,7 @@ package batchjob_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -61,6 +62,41 @@ func TestCreationRunName(t *testing.T) {
 	}
 }
 
+func TestScheduledRunName(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, time.March, 1, 3, 30, 0, 0, time.FixedZone("", 3600))
+	name := batchjob.ScheduledRunName(job("dev.batch", "1"), "nightly", at)
+	if want := "dev.batch-202603010230-"; !strings.HasPrefix(name, want) {
+		t.Errorf("%s does not begin with %s: the Job and the time in UTC", name, want)
+	}
+	if same := batchjob.ScheduledRunName(job("dev.batch", "1"), "nightly", at.UTC()); same != name {
+		t.Errorf("one time of one schedule has two runs: %s and %s", name, same)
+	}
+	for what, other := range map[string]string{
+		"another Job of that name": batchjob.ScheduledRunName(job("dev.batch", "2"), "nightly", at),
+		"another schedule":         batchjob.ScheduledRunName(job("dev.batch", "1"), "daily", at),
+		"another time":             batchjob.ScheduledRunName(job("dev.batch", "1"), "nightly", at.Add(time.Minute)),
+	} {
+		if other == name {
+			t.Errorf("%s has the same run: %s", what, name)
+		}
+	}
+}
+
+func TestDependencyRunName(t *testing.T) {
+	t.Parallel()
+	name := batchjob.DependencyRunName(job("dev.batch", "1"), "a1,b1")
+	if !strings.HasPrefix(name, "dev.batch-") {
+		t.Errorf("%s does not tell its Job", name)
+	}
+	if same := batchjob.DependencyRunName(job("dev.batch", "1"), "a1,b1"); same != name {
+		t.Errorf("the same runs of the parents have two runs: %s and %s", name, same)
+	}
+	if other := batchjob.DependencyRunName(job("dev.batch", "1"), "a2,b1"); other == name {
+		t.Errorf("other runs of the parents have the same run: %s", name)
+	}
+}
+
 func TestNames_areValid(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -70,6 +106,10 @@ func TestNames_areValid(t *testing.T) {
 		}
 		if problems := validation.IsDNS1123Subdomain(batchjob.CreationRunName(job(name, uid))); len(problems) > 0 {
 			t.Errorf("CreationRunName = %q: %v", batchjob.CreationRunName(job(name, uid)), problems)
+		}
+		at := time.Unix(rapid.Int64Range(0, 1<<32).Draw(t, "at"), 0)
+		if problems := validation.IsDNS1123Subdomain(batchjob.ScheduledRunName(job(name, uid), "s", at)); len(problems) > 0 {
+			t.Errorf("ScheduledRunName = %q: %v", batchjob.ScheduledRunName(job(name, uid), "s", at), problems)
 		}
 		labels := batchjob.AncestorLabels(name)
 		if len(labels) != strings.Count(name, ".")+1 {

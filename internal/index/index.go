@@ -25,6 +25,9 @@ const RunUnfinished = "unfinished"
 // RunUnfinishedOfJob finds the JobRuns of a Job that can still change.
 const RunUnfinishedOfJob = "unfinished.job"
 
+// JobDependency finds the Jobs that depend on a Job, directly.
+const JobDependency = "spec.dependencies"
+
 // Field is one index over one kind.
 type Field struct {
 	Object client.Object
@@ -36,6 +39,7 @@ type Field struct {
 func Fields() []Field {
 	return []Field{
 		{Object: &v1alpha1.Grant{}, Name: GrantACL, Values: grantACL},
+		{Object: &v1alpha1.Job{}, Name: JobDependency, Values: jobDependency},
 		{Object: &v1alpha1.JobRun{}, Name: RunJob, Values: runJob},
 		{Object: &v1alpha1.JobRun{}, Name: RunUnfinished, Values: unfinished(func(*v1alpha1.JobRun) string { return "true" })},
 		{Object: &v1alpha1.JobRun{}, Name: RunUnfinishedOfJob, Values: unfinished(func(r *v1alpha1.JobRun) string { return r.Spec.Job })},
@@ -54,6 +58,15 @@ func Register(ctx context.Context, indexer client.FieldIndexer) error {
 
 func grantACL(obj client.Object) []string {
 	return []string{obj.(*v1alpha1.Grant).Spec.ACL}
+}
+
+func jobDependency(obj client.Object) []string {
+	dependencies := obj.(*v1alpha1.Job).Spec.Dependencies
+	ids := make([]string, len(dependencies))
+	for i, d := range dependencies {
+		ids[i] = d.ID
+	}
+	return ids
 }
 
 func runJob(obj client.Object) []string {

@@ -36,12 +36,14 @@ func TestRegister_values(t *testing.T) {
 	}
 	ended := run(metav1.Condition{Type: v1alpha1.ConditionSucceeded, Status: metav1.ConditionFalse})
 	running := run(metav1.Condition{Type: v1alpha1.ConditionSucceeded, Status: metav1.ConditionUnknown})
+	dependent := &v1alpha1.Job{Spec: v1alpha1.JobSpec{Dependencies: []v1alpha1.Dependency{{ID: "dev.a"}, {ID: "dev.b"}}}}
 	cases := map[string]struct {
 		field string
 		obj   client.Object
 		want  []string
 	}{
 		"a Grant, by its ACL":                     {field: index.GrantACL, obj: &v1alpha1.Grant{Spec: v1alpha1.GrantSpec{ACL: "dev"}}, want: []string{"dev"}},
+		"a Job, by each that it depends on":       {field: index.JobDependency, obj: dependent, want: []string{"dev.a", "dev.b"}},
 		"a run, by its Job":                       {field: index.RunJob, obj: ended, want: []string{"dev.batch"}},
 		"a new run is unfinished":                 {field: index.RunUnfinished, obj: run(), want: []string{"true"}},
 		"a running run is unfinished":             {field: index.RunUnfinished, obj: running, want: []string{"true"}},

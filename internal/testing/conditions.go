@@ -35,7 +35,7 @@ func reportedOf(tb testing.TB, obj client.Object) reported {
 			v1alpha1.ReasonInForce, v1alpha1.ReasonSubjectEmpty)}
 	case *v1alpha1.Job:
 		return reported{o.Status.ObservedGeneration, o.Status.Conditions, sets.New(
-			v1alpha1.ReasonAccepted, v1alpha1.ReasonSpecInvalid, v1alpha1.ReasonOwnerMissing, v1alpha1.ReasonNotServed)}
+			v1alpha1.ReasonAccepted, v1alpha1.ReasonSpecInvalid, v1alpha1.ReasonOwnerMissing)}
 	case *v1alpha1.JobRun:
 		return reported{o.Status.ObservedGeneration, o.Status.Conditions, sets.New(
 			v1alpha1.ReasonLaunched, v1alpha1.ReasonWaiting, v1alpha1.ReasonRejected)}

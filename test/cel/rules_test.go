@@ -115,6 +115,28 @@ var ruleCases = []ruleCase{
 		refusedOnlyByAPI: true,
 	},
 	{
+		rule: rule{"Job", "spec.schedules[].cron", "cron is minute, hour, day, month, weekday and an optional year, separated by spaces: 0 9 1-7 * MON"},
+		accepted: []string{
+			`{run: {cmd: ls}, schedules: [{id: a, cron: "0 9 1-7 * MON"}, {id: b, cron: "*/5 0  LW 1,2 5#3 2030/2"}]}`,
+		},
+		refused: []string{
+			`{run: {cmd: ls}, schedules: [{id: a, cron: "@every 10m"}]}`, `{run: {cmd: ls}, schedules: [{id: a, cron: "0 0 1 1 * 2030 *"}]}`,
+			`{run: {cmd: ls}, schedules: [{id: a, cron: "TZ=UTC 0 0 * * *"}]}`, `{run: {cmd: ls}, schedules: [{id: a, cron: "0 0 ? * MON"}]}`,
+		},
+		refusedOnlyByAPI: true,
+	},
+	{
+		rule: rule{"Job", "spec.schedules[].timezone", "timezone is the name of an IANA time zone: Europe/Berlin"},
+		accepted: []string{
+			`{run: {cmd: ls}, schedules: [{id: a, cron: "0 0 * * *", timezone: America/Argentina/Buenos_Aires}, {id: b, cron: "0 0 * * *", timezone: Etc/GMT+5}]}`,
+		},
+		refused: []string{
+			`{run: {cmd: ls}, schedules: [{id: a, cron: "0 0 * * *", timezone: Local}]}`, `{run: {cmd: ls}, schedules: [{id: a, cron: "0 0 * * *", timezone: "+02:00"}]}`,
+			`{run: {cmd: ls}, schedules: [{id: a, cron: "0 0 * * *", timezone: "../UTC"}]}`,
+		},
+		refusedOnlyByAPI: true,
+	},
+	{
 		rule:     rule{"Job", "spec.run", "cmd, docker or ucr image must be specified"},
 		accepted: []string{`{run: {cmd: ls}}`, `{run: {docker: {image: a}}}`, `{run: {ucr: {image: {id: a}}}}`},
 		refused:  []string{`{run: {}}`, `{run: {args: [a]}}`},
