@@ -68,6 +68,9 @@ func (r *Request) checkOrigin(run *v1alpha1.JobRun) error {
 	if run.Spec.Trigger != v1alpha1.TriggerUser && run.Spec.Trigger != "" {
 		return invalid("spec.trigger: only Grantry creates runs with trigger %s; leave it out", run.Spec.Trigger)
 	}
+	if run.Spec.Schedule != "" {
+		return invalid("spec.schedule: only Grantry sets it; leave it out")
+	}
 	if run.Spec.ScheduledAt != nil {
 		return invalid("spec.scheduledAt: only Grantry sets it; leave it out")
 	}
