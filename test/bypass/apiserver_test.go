@@ -12,29 +12,35 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
-	"k8s.io/client-go/rest"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/grantry/grantry/internal/authorizer"
 	"github.com/grantry/grantry/internal/joblookup"
 	"github.com/grantry/grantry/internal/permission"
 	"github.com/grantry/grantry/internal/policystore"
 	grantrytesting "github.com/grantry/grantry/internal/testing"
+	"github.com/grantry/grantry/internal/webhook/admission"
 	"github.com/grantry/grantry/internal/webhook/authorization"
 )
 
@@ -54,19 +60,18 @@ type server struct {
 	environment *envtest.Environment
 	admin       client.Client
 	store       *policystore.Store
+	// stop ends Grantry, and leaves the API server as it is.
+	stop func()
 }
 
-// start runs an API server as it is installed for a mode, and what it asks.
+// start runs an API server as it is installed for a mode, and Grantry's webhooks.
 func start(t *testing.T, mode permission.SecurityMode) *server {
 	t.Helper()
 	requireAPIServer(t)
 	g := NewWithT(t)
 	dir := t.TempDir()
 	g.Expect(writeCertificates(dir)).To(Succeed())
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	g.Expect(err).NotTo(HaveOccurred())
-	address := listener.Addr().String()
-	g.Expect(listener.Close()).To(Succeed())
+	address := freeAddress(t)
 	copyConfig(t, "kubeconfig.yaml", dir, "/etc/kubernetes/grantry", dir, "127.0.0.1:9443", address)
 	copyConfig(t, string(mode)+".yaml", dir, "/etc/kubernetes/grantry", dir)
 
@@ -80,21 +85,32 @@ func start(t *testing.T, mode permission.SecurityMode) *server {
 			t.Errorf("stop the API server: %v", err)
 		}
 	})
+	cfg.QPS = -1
 	s.admin, err = client.New(cfg, client.Options{Scheme: grantrytesting.Scheme})
 	g.Expect(err).NotTo(HaveOccurred())
-	s.serve(t, cfg, mode, address, dir)
+	g.Expect(s.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "grantry-system"}})).To(Succeed())
+	g.Expect(s.applyShipped(t, "rbac/*.yaml")).To(Succeed())
+	s.serve(t, mode, address, dir)
 	return s
 }
 
-// serve runs what the API server asks, in this process.
-func (s *server) serve(t *testing.T, cfg *rest.Config, mode permission.SecurityMode, address, certificates string) {
+// serve runs Grantry's webhooks in this process, with the rights that Grantry has.
+func (s *server) serve(t *testing.T, mode permission.SecurityMode, address, dir string) {
 	t.Helper()
 	g := NewWithT(t)
-	mgr, err := ctrl.NewManager(cfg, ctrl.Options{Scheme: grantrytesting.Scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
+	host, number, err := net.SplitHostPort(freeAddress(t))
+	g.Expect(err).NotTo(HaveOccurred())
+	port, err := strconv.Atoi(number)
+	g.Expect(err).NotTo(HaveOccurred())
+	s.register(t, "https://localhost:"+number, filepath.Join(dir, "ca.crt"))
+	mgr, err := ctrl.NewManager(s.configOf(t, operator), ctrl.Options{
+		Scheme: grantrytesting.Scheme, Metrics: metricsserver.Options{BindAddress: "0"},
+		WebhookServer: webhook.NewServer(webhook.Options{Host: host, Port: port, CertDir: dir}),
+	})
 	g.Expect(err).NotTo(HaveOccurred())
 	s.store = policystore.New(mgr.GetCache(), clock.RealClock{})
-	webhook := &authorization.Server{
-		Address: address, CertDir: certificates, Callers: []string{"kube-apiserver"},
+	asked := &authorization.Server{
+		Address: address, CertDir: dir, Callers: []string{"kube-apiserver"},
 		Handler: &authorization.Handler{Clock: clock.RealClock{}, Authorizer: &authorizer.Authorizer{
 			Policy: s.store, Clock: clock.RealClock{}, Mode: mode, DefaultInstance: "metronome",
 			Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound},
@@ -102,18 +118,66 @@ func (s *server) serve(t *testing.T, cfg *rest.Config, mode permission.SecurityM
 		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache()) },
 	}
 	g.Expect(mgr.Add(s.store)).To(Succeed())
-	g.Expect(mgr.Add(webhook)).To(Succeed())
+	g.Expect(mgr.Add(asked)).To(Succeed())
+	g.Expect(admission.Setup(mgr, admission.Settings{Policy: s.store, Clock: clock.RealClock{}, Mode: mode, Operator: operator})).To(Succeed())
+	s.run(t, mgr, s.store.ReadyCheck, asked.ReadyCheck, mgr.GetWebhookServer().StartedChecker())
+}
+
+// register has the API server ask the admission webhooks.
+func (s *server) register(t *testing.T, url, ca string) {
+	t.Helper()
+	g := NewWithT(t)
+	bundle, err := os.ReadFile(ca)
+	g.Expect(err).NotTo(HaveOccurred())
+	configurations, err := grantrytesting.WebhookConfigurations(url)
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, configuration := range configurations {
+		switch c := configuration.(type) {
+		case *admissionregistrationv1.MutatingWebhookConfiguration:
+			for i := range c.Webhooks {
+				c.Webhooks[i].ClientConfig.CABundle = bundle
+			}
+		case *admissionregistrationv1.ValidatingWebhookConfiguration:
+			for i := range c.Webhooks {
+				c.Webhooks[i].ClientConfig.CABundle = bundle
+			}
+		}
+		g.Expect(s.admin.Create(t.Context(), configuration)).To(Succeed())
+	}
+}
+
+// run starts a manager, and waits until it is ready.
+func (s *server) run(t *testing.T, mgr ctrl.Manager, checks ...healthz.Checker) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the manager ended with: %v", err)
 		}
 	})
-	g.Eventually(func() error { return errors.Join(s.store.ReadyCheck(nil), webhook.ReadyCheck(nil)) }).WithTimeout(waitFor).
-		Should(Succeed(), "the webhooks are ready")
+	t.Cleanup(s.stop)
+	NewWithT(t).Eventually(func() error {
+		for _, check := range checks {
+			if err := check(nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}).WithTimeout(waitFor).Should(Succeed(), "the webhooks are ready")
+}
+
+// freeAddress is one of this machine that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
 }
 
 // requireAPIServer skips the test without an API server, and fails it in CI.

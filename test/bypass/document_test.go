@@ -90,20 +90,27 @@ func peopleTable() string {
 
 func attemptsTable() string {
 	b := &strings.Builder{}
-	b.WriteString("| | way in | request | who | permissive | strict |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| | way in | request | who | permissive | strict | Grantry down | no webhooks |\n|---|---|---|---|---|---|---|---|\n")
 	for i, a := range everyAttempt() {
-		strict := cell(a.strict)
-		if a.strict == a.permissive {
-			strict = "the same"
-		}
-		fmt.Fprintf(b, "| %d | %s | %s | `%s` | %s | %s |\n", i+1, a.way, a.send.method, a.who, cell(a.permissive), strict)
+		fmt.Fprintf(b, "| %d | %s | %s | `%s` | %s | %s | %s | %s |\n", i+1, a.way, a.send.method, a.who,
+			cell(a.permissive), cellUnless(a.strict, a.permissive), cellUnless(a.down, a.permissive), cellUnless(a.unregistered, a.permissive))
 	}
 	return b.String()
 }
 
-func cell(r refusal) string {
-	if r.by == "" {
-		return "not tried"
+func cellUnless(r, same refusal) string {
+	if r == same && r.by != "" {
+		return "the same"
 	}
-	return strings.ReplaceAll(fmt.Sprintf("%s: *%s*", r.by, r.says), "<path>", "…")
+	return cell(r)
+}
+
+func cell(r refusal) string {
+	switch {
+	case r.by == "":
+		return "–"
+	case r.says == "":
+		return r.by
+	}
+	return fmt.Sprintf("%s: *%s*", r.by, strings.NewReplacer("<path>", "…", "|", "").Replace(r.says))
 }

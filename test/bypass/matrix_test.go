@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,8 +20,9 @@ import (
 type attempt struct {
 	way, who string
 	send     request
-	// permissive and strict are the answers in each mode; an empty one is a mode in which it is not tried.
-	permissive, strict refusal
+	// permissive and strict are the answers in each mode, down is that of permissive mode with Grantry stopped, and
+	// unregistered with its webhooks removed, too. An empty one is for where it is not tried.
+	permissive, strict, down, unregistered refusal
 }
 
 // request is what is sent. The method is that of HTTP, or one of the four kinds of patch. The body is in
@@ -44,7 +46,8 @@ var contentTypes = map[string]string{
 	strategic: "application/strategic-merge-patch+json", applyPatch: "application/apply-patch+yaml",
 }
 
-// refusal is who refuses a request, and what it says about it.
+// refusal is who refuses a request, and what it says about it. A request that byStamp undoes is let through: it
+// says what is stored instead.
 type refusal struct{ by, says string }
 
 // Who refuses.
@@ -54,49 +57,63 @@ const (
 	bySchema        = "schema"
 	byRBAC          = "RBAC"
 	byServer        = "API server"
+	byAdmission     = "admission webhook"
+	byStamp         = "put right by the admission webhook"
 )
 
 // everyAttempt is the table that docs/bypass-matrix.md shows.
 func everyAttempt() []attempt {
-	return append(statics(), requests()...)
+	return slices.Concat(statics(), identities(), requests(), writing(), handingOut(), whileDown())
 }
 
-func TestMatrix(t *testing.T) {
-	for _, mode := range []permission.SecurityMode{permission.ModePermissive, permission.ModeStrict} {
-		t.Run(string(mode), func(t *testing.T) {
-			w := build(t, mode)
-			for i, a := range everyAttempt() {
-				if want := a.answer(mode); want.by != "" {
-					t.Run(fmt.Sprintf("%03d %s by %s", i+1, a.way, a.who), func(t *testing.T) { w.refuses(t, a, want) })
-				}
-			}
-		})
-	}
+func TestMatrix_permissive(t *testing.T) {
+	w := build(t, permission.ModePermissive)
+	w.refusesAll(t, func(a attempt) refusal { return a.permissive })
+	t.Run("what is allowed", w.allows)
+	w.stop()
+	t.Run("down", func(t *testing.T) {
+		w.refusesAll(t, func(a attempt) refusal { return a.down })
+		t.Run("what is allowed", w.allows)
+	})
+	t.Run("no webhooks", func(t *testing.T) {
+		w.unregister(t)
+		w.refusesAll(t, func(a attempt) refusal { return a.unregistered })
+	})
 }
 
-func (a *attempt) answer(mode permission.SecurityMode) refusal {
-	if mode == permission.ModeStrict {
-		return a.strict
+func TestMatrix_strict(t *testing.T) {
+	w := build(t, permission.ModeStrict)
+	w.refusesAll(t, func(a attempt) refusal { return a.strict })
+}
+
+// refusesAll runs the table, as far as there are answers.
+func (w *world) refusesAll(t *testing.T, answer func(attempt) refusal) {
+	t.Helper()
+	w.before = w.state(t)
+	for i, a := range everyAttempt() {
+		if want := answer(a); want.by != "" {
+			t.Run(fmt.Sprintf("%03d %s by %s", i+1, a.way, a.who), func(t *testing.T) { w.refuses(t, a, want) })
+		}
 	}
-	return a.permissive
 }
 
 // refuses sends an attempt, and expects that it is refused for what is said, and that nothing is different
 // from before.
 func (w *world) refuses(t *testing.T, a attempt, want refusal) {
 	t.Helper()
-	if w.before == nil {
-		w.before = w.state(t)
-	}
-	err := w.try(t, a.who, a.send)
+	stored, err := w.try(t, a.who, a.send)
 	switch status := apierrors.APIStatus(nil); {
+	case want.by == byStamp && err == nil:
+		if !strings.Contains(stored, want.says) {
+			t.Errorf("what is stored does not have %s: %s", want.says, stored)
+		}
 	case err == nil:
-		t.Error("it succeeded")
+		t.Errorf("it succeeded: %s", stored)
 	case !errors.As(err, &status) || !isRefusal(status.Status(), want.by):
 		t.Errorf("it failed, and was not refused: %v", err)
 	case !strings.Contains(err.Error(), want.says):
 		t.Errorf("the refusal does not say %q: %v", want.says, err)
-	case (want.by == byPolicy) != strings.Contains(err.Error(), "ValidatingAdmissionPolicy 'grantry-"):
+	case refuser(err) != "" && refuser(err) != want.by, refuser(err) == "" && (want.by == byPolicy || want.by == byAdmission):
 		t.Errorf("it was to be refused by the %s: %v", want.by, err)
 	}
 	after := w.state(t)
@@ -106,19 +123,35 @@ func (w *world) refuses(t *testing.T, a attempt, want refusal) {
 	w.before = after
 }
 
-// isRefusal tells a refusal from an accident.
-func isRefusal(s metav1.Status, by string) bool {
-	return by == byServer && s.Code == http.StatusNotFound || s.Code == http.StatusForbidden || s.Code == http.StatusUnprocessableEntity || s.Code == http.StatusBadRequest
+// refuser is who refused, where the message says so.
+func refuser(err error) string {
+	switch text := err.Error(); {
+	case strings.Contains(text, "ValidatingAdmissionPolicy 'grantry-"):
+		return byPolicy
+	case strings.Contains(text, ".grantry.dev\" denied the request"):
+		return byAdmission
+	case strings.Contains(text, "failed calling webhook"):
+		return byServer
+	}
+	return ""
 }
 
-// try sends a request as a user.
-func (w *world) try(t *testing.T, who string, r request) error {
+// isRefusal tells a refusal from an accident.
+func isRefusal(s metav1.Status, by string) bool {
+	return by == byServer && (s.Code == http.StatusNotFound || s.Code == http.StatusInternalServerError) || s.Code == http.StatusForbidden || s.Code == http.StatusUnprocessableEntity || s.Code == http.StatusBadRequest
+}
+
+// try sends a request as a user, and returns what is answered.
+func (w *world) try(t *testing.T, who string, r request) (string, error) {
 	t.Helper()
 	method, contentType := r.method, "application/json"
 	if patch, ok := contentTypes[r.method]; ok {
 		method, contentType = http.MethodPatch, patch
 	}
-	path := w.facts.Replace(r.path)
+	path, text := w.facts.Replace(r.path), w.facts.Replace(r.body)
+	if strings.Contains(text, "$JOB_RV") {
+		text = strings.ReplaceAll(text, "$JOB_RV", w.versionOfJob(t))
+	}
 	c := w.as(t, who).Verb(method).RequestURI(path).SetHeader("Accept", "application/json")
 	if r.as != "" {
 		user, group, _ := strings.Cut(r.as, "/")
@@ -127,12 +160,17 @@ func (w *world) try(t *testing.T, who string, r request) error {
 			c = c.SetHeader("Impersonate-Group", group)
 		}
 	}
-	if r.body != "" {
-		body, err := yaml.YAMLToJSON([]byte(w.facts.Replace(r.body)))
+	if text != "" {
+		body, err := yaml.YAMLToJSON([]byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
 		c = c.SetHeader("Content-Type", contentType).Body(body)
 	}
-	return c.Do(t.Context()).Error()
+	result := c.Do(t.Context())
+	answer, err := result.Raw()
+	if failed := result.Error(); failed != nil {
+		err = failed // with the API server's words
+	}
+	return string(answer), err
 }

@@ -153,19 +153,19 @@ func onOurs() []attempt {
 			jsonPatch, ours+"/acls/dev-batch/status", `[{op: replace, path: /status/grants, value: 7}]`),
 		both("count members by a Group's status", "root", statusOfOurs,
 			mergePatch, ours+"/groups/marketers/status", `{status: {members: 7}}`),
-		both("label a Job into another subtree", "una", labelForged,
+		undone("label a Job into another subtree", "una", labelForged,
 			mergePatch, job1, `{metadata: {labels: {in.grantry.dev/marketing: ""}}}`),
-		both("label a Job into a subtree that its name begins with", "una", labelForged,
+		undone("label a Job into a subtree that its name begins with", "una", labelForged,
 			mergePatch, job1, `{metadata: {labels: {in.grantry.dev/dev.bat: ""}}}`),
-		both("label a Job below itself by apply with force", "alice", labelForged,
+		undone("label a Job below itself by apply with force", "una", labelForged,
 			applyPatch, job1+"?fieldManager=m&force=true", `{apiVersion: grantry.dev/v1alpha1, kind: Job, metadata: {name: dev.batch.job1, labels: {in.grantry.dev/dev.batch.job1.x: ""}}}`),
-		both("label a Job with a hash that is not its own", "alice", labelForged,
+		undone("label a Job with a hash that is not its own", "una", labelForged,
 			mergePatch, job1, `{metadata: {labels: {in.grantry.dev/dev.batch.job1_aaaaaaaaaaaaaaaaaaaa: ""}}}`),
-		both("take an ancestor label off a Job", "una", labelRemoved,
+		undone("take an ancestor label off a Job", "una", labelRemoved,
 			jsonPatch, job1, `[{op: remove, path: /metadata/labels/in.grantry.dev~1dev}]`),
-		both("label a run into another subtree", "runa", labelForged,
+		undone("label a run into another subtree", "runa", labelForged,
 			mergePatch, runs+"/$RUN", `{metadata: {labels: {in.grantry.dev/marketing: ""}}}`),
-		both("make a run another Job's by its label", "runa", labelForged,
+		undone("make a run another Job's by its label", "runa", labelForged,
 			mergePatch, runs+"/$RUN", `{metadata: {labels: {grantry.dev/job-uid: other}}}`),
 		both("label a Grant with a label of Grantry", "root", labelForged,
 			mergePatch, ours+"/grants/root", `{metadata: {labels: {in.grantry.dev/dev: ""}}}`),
@@ -189,22 +189,41 @@ func onOurs() []attempt {
 			http.MethodDelete, runs, `{kind: DeleteOptions, apiVersion: v1, propagationPolicy: Orphan}`),
 		both("orphan the child of a run by a finalizer", "runa", refusal{byPolicy, "the finalizer orphan would leave running work"},
 			mergePatch, runs+"/$RUN", `{metadata: {finalizers: [orphan]}}`),
-		both("POST a run that a Job owns", "runa", ownedByOurs,
+		unserved("POST a run that a Job owns", "runa", ownedByOurs,
 			http.MethodPost, runs, `{apiVersion: grantry.dev/v1alpha1, kind: JobRun, metadata: {name: x, ownerReferences: [{apiVersion: grantry.dev/v1alpha1, kind: Job, name: dev.batch.job1, uid: $JOB_UID, controller: true}]}, spec: {job: dev.batch.job1}}`),
 	}
 }
 
-// both is an attempt that is answered alike in both modes.
+// both is an attempt that is answered alike in both modes, and by a policy with Grantry stopped, too.
 func both(way, who string, answer refusal, method, path, body string) attempt {
-	return attempt{way, who, request{method: method, path: path, body: body}, answer, answer}
+	return each(way, who, answer, answer, method, path, body)
 }
 
 // each is an attempt that is answered by somebody else in each mode.
 func each(way, who string, permissive, strict refusal, method, path, body string) attempt {
-	return attempt{way, who, request{method: method, path: path, body: body}, permissive, strict}
+	a := attempt{way: way, who: who, send: request{method: method, path: path, body: body}, permissive: permissive, strict: strict}
+	if permissive.by == byPolicy {
+		a.down = permissive
+	}
+	return a
+}
+
+// undone is an attempt that admission undoes, and a policy refuses when it is not there.
+func undone(way, who string, answer refusal, method, path, body string) attempt {
+	a := both(way, who, answer, method, path, body)
+	a.permissive, a.strict = refusal{by: byStamp}, refusal{by: byStamp}
+	return a
+}
+
+// unserved is an attempt that fails with Grantry stopped, as admission is asked before the policies, and is refused
+// by a policy also where no webhook is registered.
+func unserved(way, who string, answer refusal, method, path, body string) attempt {
+	a := both(way, who, answer, method, path, body)
+	a.unregistered, a.down = answer, unavailable
+	return a
 }
 
 // onlyStrict is an attempt on what only strict mode guards against what RBAC allows.
 func onlyStrict(way, who string, answer refusal, method, path, body string) attempt {
-	return attempt{way, who, request{method: method, path: path, body: body}, refusal{}, answer}
+	return each(way, who, refusal{}, answer, method, path, body)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +16,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -78,7 +78,7 @@ type world struct {
 	// facts are what requests name: $CHILD, $POD, $JOB_UID …
 	facts *strings.Replacer
 	// before is the state that the last attempt left.
-	before map[string]string
+	before map[string]map[string]any
 }
 
 // build fills a server: what is shipped, two teams, and a run with its child and pod.
@@ -90,9 +90,7 @@ func build(t *testing.T, mode permission.SecurityMode) *world {
 	if mode == permission.ModeStrict {
 		w.allowSubresources(t)
 	}
-	g.Expect(w.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "grantry-system"}})).To(Succeed())
-	g.Expect(w.applyDirectory(t, "rbac")).To(Succeed())
-	g.Expect(w.applyDirectory(t, "admission-policy")).To(Succeed())
+	g.Expect(w.applyShipped(t, "admission-policy/*.yaml")).To(Succeed())
 	w.awaitPolicies(t)
 	for _, user := range []string{"alice", "rita", "runa", "una", "cleo"} {
 		g.Eventually(func() bool { return w.holds(user) }).WithTimeout(waitFor).Should(BeTrue(), "the Grant of %s counts", user)
@@ -118,9 +116,9 @@ func (w *world) as(t *testing.T, name string) rest.Interface {
 }
 
 // configOf makes a certificate.
-func (w *world) configOf(t *testing.T, name string) *rest.Config {
+func (s *server) configOf(t *testing.T, name string) *rest.Config {
 	t.Helper()
-	user, err := w.environment.AddUser(envtest.User{Name: name, Groups: groupsOf(name)}, &rest.Config{QPS: -1})
+	user, err := s.environment.AddUser(envtest.User{Name: name, Groups: groupsOf(name)}, &rest.Config{QPS: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,20 +149,20 @@ func (w *world) clientAs(t *testing.T, name string) client.Client {
 	return c
 }
 
-// applyDirectory creates what a directory of config has.
-func (w *world) applyDirectory(t *testing.T, name string) error {
+// applyShipped creates what files of config have.
+func (s *server) applyShipped(t *testing.T, pattern string) error {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(config, name, "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(config, pattern))
 	for _, file := range files {
 		if filepath.Base(file) != "kustomization.yaml" {
-			err = errors.Join(err, w.apply(t, file))
+			err = errors.Join(err, s.apply(t, file))
 		}
 	}
 	return err
 }
 
 // apply creates what a file has.
-func (w *world) apply(t *testing.T, file string) error {
+func (s *server) apply(t *testing.T, file string) error {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -180,7 +178,7 @@ func (w *world) apply(t *testing.T, file string) error {
 		if object.Object == nil {
 			continue
 		}
-		if err := w.admin.Create(t.Context(), object); err != nil {
+		if err := s.admin.Create(t.Context(), object); err != nil {
 			return fmt.Errorf("%s: create %s: %w", file, object.GetName(), err)
 		}
 	}
@@ -207,16 +205,19 @@ func (w *world) allowSubresources(t *testing.T) {
 // awaitPolicies waits until the API server enforces each policy.
 func (w *world) awaitPolicies(t *testing.T) {
 	t.Helper()
-	forged := metav1.ObjectMeta{Namespace: "metronome", Name: "forged", Labels: map[string]string{v1alpha1.LabelRun: "forged"}}
+	forged := metav1.ObjectMeta{
+		Namespace: "metronome", Name: "forged", Labels: map[string]string{v1alpha1.LabelRun: "forged"}, Finalizers: []string{"grantry.dev/forged"},
+	}
 	pod := corev1.PodTemplateSpec{Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "busybox"}}}}
-	for _, object := range []client.Object{
-		&v1alpha1.JobRun{ObjectMeta: forged, Spec: v1alpha1.JobRunSpec{Job: "dev.batch.job1"}},
-		&batchv1.Job{ObjectMeta: forged, Spec: batchv1.JobSpec{Template: pod}},
-		&corev1.Pod{ObjectMeta: forged, Spec: pod.Spec},
+	for policy, object := range map[string]client.Object{
+		"grantry-children":   &batchv1.Job{ObjectMeta: forged, Spec: batchv1.JobSpec{Template: pod}},
+		"grantry-pods":       &corev1.Pod{ObjectMeta: forged, Spec: pod.Spec},
+		"grantry-objects":    &v1alpha1.JobRun{ObjectMeta: forged, Spec: v1alpha1.JobRunSpec{Job: "dev.batch.job1"}},
+		"grantry-identities": &v1alpha1.JobRun{ObjectMeta: metav1.ObjectMeta{Namespace: "metronome", Name: "forged"}, Spec: v1alpha1.JobRunSpec{Job: "x", Trigger: v1alpha1.TriggerSchedule}},
 	} {
-		NewWithT(t).Eventually(func() bool {
-			return apierrors.IsForbidden(w.admin.Create(t.Context(), object.DeepCopyObject().(client.Object), client.DryRunAll))
-		}).WithTimeout(waitFor).Should(BeTrue(), "the policy on %T is in force", object)
+		NewWithT(t).Eventually(func() string {
+			return fmt.Sprint(w.admin.Create(t.Context(), object.DeepCopyObject().(client.Object), client.DryRunAll))
+		}).WithTimeout(waitFor).Should(ContainSubstring(policy), "the policy is in force")
 	}
 }
 
@@ -254,8 +255,33 @@ func (w *world) addRun(t *testing.T) {
 	g.Expect(controllerutil.SetControllerReference(child, pod, grantrytesting.Scheme)).To(Succeed())
 	g.Expect(w.clientAs(t, jobController).Create(t.Context(), pod)).To(Succeed())
 
-	w.facts = strings.NewReplacer("$JOB_UID", string(job.UID), "$JOB_RV", job.ResourceVersion, "$RUN_UID", string(run.UID), "$RUN", run.Name,
+	w.facts = strings.NewReplacer("$JOB_UID", string(job.UID), "$RUN_UID", string(run.UID), "$RUN", run.Name,
 		"$CHILD_UID", string(child.UID), "$CHILD", child.Name, "$POD", pod.Name)
+}
+
+// versionOfJob is what a PUT of the Job must have.
+func (w *world) versionOfJob(t *testing.T) string {
+	t.Helper()
+	job := &v1alpha1.Job{}
+	if err := w.admin.Get(t.Context(), client.ObjectKey{Namespace: "metronome", Name: "dev.batch.job1"}, job); err != nil {
+		t.Fatal(err)
+	}
+	return job.ResourceVersion
+}
+
+// unregister removes the webhooks, and waits until the API server asks none.
+func (w *world) unregister(t *testing.T) {
+	t.Helper()
+	g := NewWithT(t)
+	configurations, err := grantrytesting.WebhookConfigurations("https://localhost")
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, configuration := range configurations {
+		g.Expect(w.admin.Delete(t.Context(), configuration)).To(Succeed())
+	}
+	g.Eventually(func() error {
+		_, err := w.try(t, "root", request{method: http.MethodPost, path: jobs + "?dryRun=All", body: aJob("dev.batch.x")})
+		return err
+	}).WithTimeout(waitFor).Should(Succeed(), "no webhook is asked")
 }
 
 // holds reports whether a user's grants on dev.batch count yet.
@@ -265,23 +291,25 @@ func (w *world) holds(user string) bool {
 	}).Allowed
 }
 
-// state is every object that an attempt might change, with its version.
-func (w *world) state(t *testing.T) map[string]string {
+// state is every object that an attempt might change, but for what every write changes.
+func (w *world) state(t *testing.T) map[string]map[string]any {
 	t.Helper()
-	state := map[string]string{}
+	state := map[string]map[string]any{}
 	for _, kind := range []schema.GroupVersionKind{
 		v1alpha1.GroupVersion.WithKind("ACL"), v1alpha1.GroupVersion.WithKind("Grant"), v1alpha1.GroupVersion.WithKind("Group"),
 		v1alpha1.GroupVersion.WithKind("Job"), v1alpha1.GroupVersion.WithKind("JobRun"),
 		batchv1.SchemeGroupVersion.WithKind("Job"), batchv1.SchemeGroupVersion.WithKind("CronJob"), corev1.SchemeGroupVersion.WithKind("Pod"),
 		rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), rbacv1.SchemeGroupVersion.WithKind("RoleBinding"),
 	} {
-		list := &metav1.PartialObjectMetadataList{}
+		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind)
 		if err := w.admin.List(t.Context(), list); err != nil {
 			t.Fatal(err)
 		}
 		for _, object := range list.Items {
-			state[fmt.Sprintf("%s %s/%s", kind, object.Namespace, object.Name)] = string(object.UID) + " at " + object.ResourceVersion
+			object.SetManagedFields(nil)
+			object.SetResourceVersion("")
+			state[fmt.Sprintf("%s %s/%s", kind, object.GetNamespace(), object.GetName())] = object.Object
 		}
 	}
 	return state

@@ -1,0 +1,3 @@
+package bypass
+
+func handingOut() []attempt { return nil }
