@@ -161,7 +161,15 @@ test-cel: ## Try each CEL rule of the CRDs.
 
 .PHONY: test-e2e
 test-e2e: ## Run the whole-system tests.
-	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=30m ./test/e2e/...
+	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=30m -p=1 ./test/e2e/...
+
+.PHONY: test-outage
+test-outage: ## Ask what people ask while the authorization webhook fails; print each answer.
+	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestOutage$$' ./test/e2e/authorization
+
+.PHONY: measure-revocation
+measure-revocation: ## Measure how long a revoked permission goes on to work.
+	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestRevocation$$' ./test/e2e/authorization
 
 .PHONY: test-devcluster
 test-devcluster: ## Start a cluster, kill it, look for what is left; switch another one's mode.

@@ -50,7 +50,7 @@ func run(ctx context.Context, keep bool) (reterr error) {
 	if err != nil {
 		return err
 	}
-	operator, err := cluster.StartOperator(ctx, binary, cluster.WebhookArgs()...)
+	operator, err := cluster.StartOperator(ctx, binary, cluster.Webhook.Args()...)
 	if err != nil {
 		return err
 	}

@@ -44,19 +44,29 @@ type Cluster struct {
 	Name, Nodes string
 	// KubectlPath is a kubectl of the cluster's version.
 	KubectlPath string
+	// Webhook is where the API server expects the authorization webhook.
+	Webhook Webhook
 
 	root        string
 	directory   string
 	kubeconfigs map[string]string
-	webhook     webhook
 	log         io.Writer
 	detached    bool
 }
 
-// webhook is where the API server expects the authorization webhook.
-type webhook struct {
+// Webhook is where an authorization webhook serves, and with what.
+type Webhook struct {
 	Address, CertDir string
-	ClientNames      []string
+	// ClientNames are in the certificates of those who may ask.
+	ClientNames []string
+}
+
+// Args are the arguments with which an operator serves it.
+func (w Webhook) Args() []string {
+	return []string{
+		"--authorization-bind-address", w.Address, "--authorization-cert-dir", w.CertDir,
+		"--authorization-client-names", strings.Join(w.ClientNames, ","),
+	}
 }
 
 // Root is the directory of the repository that contains the working directory. The nested modules that use
@@ -107,13 +117,13 @@ func (c *Cluster) describe(ctx context.Context) error {
 	var found []struct {
 		Nodes, Kubectl, Directory string
 		Kubeconfigs               map[string]string
-		Authorization             webhook
+		Authorization             Webhook
 	}
 	if err := json.Unmarshal([]byte(out), &found); err != nil || len(found) != 1 {
 		return fmt.Errorf("devcluster status of %s: %q: %w", c.Name, out, err)
 	}
 	c.Nodes, c.KubectlPath, c.directory, c.kubeconfigs = found[0].Nodes, found[0].Kubectl, found[0].Directory, found[0].Kubeconfigs
-	c.webhook = found[0].Authorization
+	c.Webhook = found[0].Authorization
 	return nil
 }
 
@@ -122,15 +132,6 @@ func (c *Cluster) describe(ctx context.Context) error {
 func (c *Cluster) SetMode(ctx context.Context, mode string) error {
 	_, err := c.devcluster(ctx, "mode", "--name", c.Name, mode)
 	return err
-}
-
-// WebhookArgs are the arguments with which an operator serves the authorization webhook where the API server
-// expects it. One operator at a time can.
-func (c *Cluster) WebhookArgs() []string {
-	return []string{
-		"--authorization-bind-address", c.webhook.Address, "--authorization-cert-dir", c.webhook.CertDir,
-		"--authorization-client-names", strings.Join(c.webhook.ClientNames, ","),
-	}
 }
 
 func (c *Cluster) install(ctx context.Context) error {

@@ -43,7 +43,7 @@ func (c *Cluster) BuildOperator(ctx context.Context) (string, error) {
 
 // StartOperator starts the operator's binary against the cluster, as its own service account, and returns
 // at once: see WaitReady. Its log is appended to the file LogPath. It serves the authorization webhook if its
-// arguments include WebhookArgs, and --mode must then be the API server's.
+// arguments include Webhook.Args, and --mode must then be the API server's.
 func (c *Cluster) StartOperator(ctx context.Context, binary string, args ...string) (*Operator, error) {
 	if err := c.operatorKubeconfig(ctx); err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ const (
 	samplesDir = "../../config/samples"
 	invalidDir = "../../hack/invalid-samples"
 	crdDir     = "../../config/crd/bases"
-	installDir = "../../config/default"
+	configDir  = "../../config"
 )
 
 // objects refuses what it does not know: a misspelt field is an error.
@@ -127,10 +127,10 @@ func TestInvalidSamples_areRefused(t *testing.T) {
 	}
 }
 
-// TestInstall_isAccepted builds config/default as a user would. CRDs are there already: they are skipped.
+// TestInstall_isAccepted builds what a user would install, and applies it. CRDs are there already: they are skipped.
 func TestInstall_isAccepted(t *testing.T) {
 	// kubectl reads the files, and so does this test: then Go's test cache knows of them.
-	if err := filepath.WalkDir(filepath.Join(installDir, ".."), func(path string, entry os.DirEntry, err error) error {
+	if err := filepath.WalkDir(configDir, func(path string, entry os.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {
 			_, err = os.ReadFile(path)
 		}
@@ -139,19 +139,22 @@ func TestInstall_isAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	kubectl := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")
-	var stderr bytes.Buffer
-	command := exec.CommandContext(t.Context(), kubectl, "kustomize", installDir)
-	command.Stderr = &stderr
-	manifests, err := command.Output()
-	if err != nil {
-		t.Fatalf("kubectl kustomize: %v\n%s", err, stderr.String())
-	}
-	for _, object := range decode(t, bytes.NewReader(manifests)) {
-		if object.GetKind() == "CustomResourceDefinition" {
-			continue
+	for _, name := range []string{"default", "control-plane"} {
+		var stderr bytes.Buffer
+		command := exec.CommandContext(t.Context(), kubectl, "kustomize", filepath.Join(configDir, name))
+		command.Stderr = &stderr
+		manifests, err := command.Output()
+		if err != nil {
+			t.Fatalf("kubectl kustomize %s: %v\n%s", name, err, stderr.String())
 		}
-		if err := objects.Create(t.Context(), object); err != nil {
-			t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
+		for _, object := range decode(t, bytes.NewReader(manifests)) {
+			if object.GetKind() == "CustomResourceDefinition" {
+				continue
+			}
+			err := objects.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("test"), client.ForceOwnership)
+			if err != nil {
+				t.Errorf("%s: %s %s: %v", name, object.GetKind(), object.GetName(), err)
+			}
 		}
 	}
 }
