@@ -7,7 +7,9 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 
+	"github.com/grantry/grantry/controllers"
 	"github.com/grantry/grantry/internal/authorizer"
 	"github.com/grantry/grantry/internal/joblookup"
 	"github.com/grantry/grantry/internal/policystore"
@@ -32,16 +34,24 @@ func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store,
 	if o.authorization.address == "" {
 		return nil
 	}
+	work, err := joblookup.NewCache(mgr.GetConfig(), cache.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()},
+		joblookup.Scope(o.Mode == controllers.ModeStrict))
+	if err != nil {
+		return fmt.Errorf("create the cache of pods: %w", err)
+	}
+	if err := mgr.Add(work); err != nil {
+		return fmt.Errorf("add the cache of pods: %w", err)
+	}
 	server := &authorization.Server{
 		Address: o.authorization.address, CertDir: o.authorization.certDir, Callers: o.authorization.callers,
 		Handler: observe.traces.Handler("authorize", &authorization.Handler{
 			Authorizer: &authorizer.Authorizer{
 				Policy: store, Clock: clock.RealClock{}, Mode: o.Mode, DefaultInstance: o.DefaultInstance,
-				Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound},
+				Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Work: work, Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound},
 			},
 			Clock: clock.RealClock{}, Log: observe.log,
 		}),
-		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache()) },
+		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache(), work) },
 	}
 	if err := mgr.Add(server); err != nil {
 		return fmt.Errorf("add the authorization webhook: %w", err)

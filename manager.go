@@ -15,7 +15,6 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/grantry/grantry/api/v1alpha1"
-	"github.com/grantry/grantry/internal/joblookup"
 )
 
 // managerOptions are what the manager caches, serves and leads by.
@@ -32,14 +31,13 @@ func (o *options) managerOptions() ctrl.Options {
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&batchv1.Job{}:  {Label: ofRuns(), Transform: slimChild},
-				joblookup.Pod(): {Label: ofRuns()},
+				&batchv1.Job{}: {Label: ofRuns(), Transform: slimChild},
 			},
 		},
 	}
 }
 
-// ofRuns selects the batch/v1 Jobs and the pods of runs: no others are cached.
+// ofRuns selects the batch/v1 Jobs of runs: no others are cached.
 func ofRuns() labels.Selector {
 	ours, err := labels.NewRequirement(v1alpha1.LabelRun, selection.Exists, nil)
 	utilruntime.Must(err) // the key is a constant

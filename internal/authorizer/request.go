@@ -7,7 +7,7 @@ import (
 )
 
 // Request is what a user wants to do, as the API server describes it. The API version makes no
-// difference, and neither do field selectors: the API server reports metadata.name=x as the name x.
+// difference, and neither do field selectors, but for metadata.name=x, which is the name x.
 type Request struct {
 	User        string
 	Groups      []string

@@ -13,38 +13,38 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 )
 
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch
 
 // Lookup finds Jobs.
 type Lookup struct {
-	// Cached reads from caches, Live from the API server.
-	Cached, Live client.Reader
+	// Cached reads Jobs and JobRuns from the manager's caches, Work pods and batch/v1 Jobs from those of NewCache, and
+	// Live all of them from the API server.
+	Cached, Work, Live client.Reader
 	// NotFound is the error for what belongs to no Job.
 	NotFound error
 }
 
-// Pod is the metadata of a pod, for the cache and for reads.
-func Pod() *metav1.PartialObjectMetadata {
-	pod := &metav1.PartialObjectMetadata{}
-	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
-	return pod
+// pod and child are the metadata of a pod and of a batch/v1 Job, for the cache and for reads.
+func pod() *metav1.PartialObjectMetadata {
+	return metadataOf(corev1.SchemeGroupVersion.WithKind("Pod"))
 }
 
-// Prepare waits until the caches hold what there is.
-func Prepare(ctx context.Context, c cache.Cache) error {
-	for _, object := range []client.Object{&v1alpha1.Job{}, &v1alpha1.JobRun{}, &batchv1.Job{}, Pod()} {
-		if _, err := c.GetInformer(ctx, object); err != nil {
-			return fmt.Errorf("watch %T: %w", object, err)
-		}
-	}
-	return nil
+func child() *metav1.PartialObjectMetadata {
+	return metadataOf(batchv1.SchemeGroupVersion.WithKind("Job"))
+}
+
+func metadataOf(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(kind)
+	return object
 }
 
 // JobOfRun returns the name of the Job of a JobRun.
@@ -54,20 +54,19 @@ func (l *Lookup) JobOfRun(ctx context.Context, namespace, name string) (string, 
 
 // JobOfPod returns the name of the Job of a run's pod.
 func (l *Lookup) JobOfPod(ctx context.Context, namespace, name string) (string, error) {
-	pod, err := get(ctx, l, types.NamespacedName{Namespace: namespace, Name: name}, Pod, "")
+	of, err := get(ctx, l.Work, l, types.NamespacedName{Namespace: namespace, Name: name}, pod, "")
 	if err != nil {
 		return "", err
 	}
-	owner := metav1.GetControllerOfNoCopy(pod)
+	owner := metav1.GetControllerOfNoCopy(of)
 	if owner == nil || owner.Kind != "Job" || owner.APIVersion != batchv1.SchemeGroupVersion.String() {
 		return "", l.NotFound
 	}
-	newChild := func() *batchv1.Job { return &batchv1.Job{} }
-	child, err := get(ctx, l, types.NamespacedName{Namespace: namespace, Name: owner.Name}, newChild, owner.UID)
+	of, err = get(ctx, l.Work, l, types.NamespacedName{Namespace: namespace, Name: owner.Name}, child, owner.UID)
 	if err != nil {
 		return "", err
 	}
-	owner = metav1.GetControllerOfNoCopy(child)
+	owner = metav1.GetControllerOfNoCopy(of)
 	if owner == nil || owner.Kind != "JobRun" || owner.APIVersion != v1alpha1.GroupVersion.String() {
 		return "", l.NotFound
 	}
@@ -84,19 +83,19 @@ func (l *Lookup) HoldsJobs(ctx context.Context, namespace string) (bool, error) 
 }
 
 func (l *Lookup) jobOfRun(ctx context.Context, name types.NamespacedName, uid types.UID) (string, error) {
-	run, err := get(ctx, l, name, func() *v1alpha1.JobRun { return &v1alpha1.JobRun{} }, uid)
+	run, err := get(ctx, l.Cached, l, name, func() *v1alpha1.JobRun { return &v1alpha1.JobRun{} }, uid)
 	if err != nil {
 		return "", err
 	}
 	return run.Spec.Job, nil
 }
 
-// get reads an object from the cache or, if it isn't there or is another one of that name, from the API
+// get reads an object from a cache or, if it isn't there or is another one of that name, from the API
 // server, each time into a new value. The empty uid stands for any.
-func get[T client.Object](ctx context.Context, l *Lookup, name types.NamespacedName, empty func() T, uid types.UID) (T, error) {
+func get[T client.Object](ctx context.Context, cache client.Reader, l *Lookup, name types.NamespacedName, empty func() T, uid types.UID) (T, error) {
 	var none T
 	cached := empty()
-	err := l.Cached.Get(ctx, name, cached)
+	err := cache.Get(ctx, name, cached)
 	if err == nil && (uid == "" || cached.GetUID() == uid) {
 		return cached, nil
 	}

@@ -88,7 +88,7 @@ func TestLookup_jobOfPod(t *testing.T) {
 			t.Parallel()
 			full, _ := reader(false, there()...)
 			empty, _ := reader(false)
-			for where, l := range map[string]*Lookup{"cached": {Cached: full, Live: full}, "just appeared": {Cached: empty, Live: full}} {
+			for where, l := range map[string]*Lookup{"cached": {Cached: full, Work: full, Live: full}, "just appeared": {Cached: empty, Work: empty, Live: full}} {
 				l.NotFound = errNone
 				got, err := l.JobOfPod(t.Context(), "n", name)
 				if got != want || (want == "") != errors.Is(err, errNone) {
@@ -103,7 +103,7 @@ func TestLookup_readsLiveOnceOnAMiss(t *testing.T) {
 	t.Parallel()
 	cached, _ := reader(false, there()...)
 	live, reads := reader(false, &v1alpha1.JobRun{ObjectMeta: meta("new"), Spec: v1alpha1.JobRunSpec{Job: "dev.new"}})
-	l := &Lookup{Cached: cached, Live: live, NotFound: errNone}
+	l := &Lookup{Cached: cached, Work: cached, Live: live, NotFound: errNone}
 	for _, tc := range []struct {
 		run, want string
 		reads     int
@@ -120,7 +120,7 @@ func TestLookup_failuresAreNoAnswers(t *testing.T) {
 	t.Parallel()
 	empty, _ := reader(false)
 	down, _ := reader(true)
-	for where, l := range map[string]*Lookup{"cache": {Cached: down, Live: empty}, "API server": {Cached: empty, Live: down}} {
+	for where, l := range map[string]*Lookup{"cache": {Cached: down, Work: down, Live: empty}, "API server": {Cached: empty, Work: empty, Live: down}} {
 		l.NotFound = errNone
 		if got, err := l.JobOfRun(t.Context(), "n", "run"); got != "" || !errors.Is(err, errDown) {
 			t.Errorf("%s: %q, %v", where, got, err)
@@ -147,10 +147,10 @@ func TestLookup_tellsOfLiveReads(t *testing.T) {
 		lookup *Lookup
 		want   []string // object and result, in order
 	}{
-		"in the cache": {lookup: &Lookup{Cached: full, Live: down}},
-		"on a miss":    {lookup: &Lookup{Cached: empty, Live: full}, want: []string{"pod found", "job found", "jobrun found"}},
-		"nowhere":      {lookup: &Lookup{Cached: empty, Live: empty}, want: []string{"pod not_found"}},
-		"down":         {lookup: &Lookup{Cached: empty, Live: down}, want: []string{"pod error"}},
+		"in the cache": {lookup: &Lookup{Cached: full, Work: full, Live: down}},
+		"on a miss":    {lookup: &Lookup{Cached: empty, Work: empty, Live: full}, want: []string{"pod found", "job found", "jobrun found"}},
+		"nowhere":      {lookup: &Lookup{Cached: empty, Work: empty, Live: empty}, want: []string{"pod not_found"}},
+		"down":         {lookup: &Lookup{Cached: empty, Work: empty, Live: down}, want: []string{"pod error"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.lookup.NotFound = errNone

@@ -3,13 +3,13 @@ package joblookup
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
-	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -49,11 +49,8 @@ func (l *Lookup) readLive(ctx context.Context, name types.NamespacedName, into c
 
 // labelOf names a kind for metrics and spans.
 func labelOf(object client.Object) string {
-	switch object.(type) {
-	case *v1alpha1.JobRun:
+	if _, ok := object.(*v1alpha1.JobRun); ok {
 		return "jobrun"
-	case *batchv1.Job:
-		return "job"
 	}
-	return "pod"
+	return strings.ToLower(object.GetObjectKind().GroupVersionKind().Kind)
 }

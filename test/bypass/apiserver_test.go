@@ -113,9 +113,9 @@ func (s *server) serve(t *testing.T, mode permission.SecurityMode, address, dir 
 		Address: address, CertDir: dir, Callers: []string{"kube-apiserver"},
 		Handler: &authorization.Handler{Clock: clock.RealClock{}, Authorizer: &authorizer.Authorizer{
 			Policy: s.store, Clock: clock.RealClock{}, Mode: mode, DefaultInstance: "metronome",
-			Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound},
+			Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Work: mgr.GetCache(), Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound},
 		}},
-		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache()) },
+		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache(), mgr.GetCache()) },
 	}
 	g.Expect(mgr.Add(s.store)).To(Succeed())
 	g.Expect(mgr.Add(asked)).To(Succeed())

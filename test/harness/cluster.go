@@ -19,8 +19,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// operatorUser is the operator's identity: the service account of config/rbac.
-const operatorUser = "system:serviceaccount:grantry-system:grantry"
+// OperatorUser is the operator's identity: the service account of config/rbac.
+const OperatorUser = "system:serviceaccount:grantry-system:grantry"
 
 // Options choose a cluster.
 type Options struct {

@@ -29,10 +29,23 @@ type Operator struct {
 // BuildOperator compiles the operator and returns the binary's path, below the cluster's own directory so
 // that it goes with the cluster.
 func (c *Cluster) BuildOperator(ctx context.Context) (string, error) {
-	binary := filepath.Join(c.directory, "grantry")
+	return build(ctx, c.root, c.directory, c.detached)
+}
+
+// BuildOperator compiles the operator into a directory, for a test that has an API server of its own.
+func BuildOperator(ctx context.Context, directory string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	return build(ctx, root, directory, false)
+}
+
+func build(ctx context.Context, root, directory string, detached bool) (string, error) {
+	binary := filepath.Join(directory, "grantry")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
-	cmd.Dir = c.root
-	if !c.detached {
+	cmd.Dir = root
+	if !detached {
 		dieWithParent(cmd) // or it would write into a directory that is gone by then
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -48,11 +61,21 @@ func (c *Cluster) StartOperator(ctx context.Context, binary string, args ...stri
 	if err := c.operatorKubeconfig(ctx); err != nil {
 		return nil, err
 	}
+	return launch(binary, c.Kubeconfig(OperatorUser), c.LogPath(), c.detached, args...)
+}
+
+// StartOperator starts the operator's binary with a kubeconfig, and returns at once: see WaitReady. Its log is
+// appended to a file.
+func StartOperator(binary, kubeconfig, logPath string, args ...string) (*Operator, error) {
+	return launch(binary, kubeconfig, logPath, false, args...)
+}
+
+func launch(binary, kubeconfig, logPath string, detached bool, args ...string) (*Operator, error) {
 	ports, err := freePorts(2)
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.OpenFile(c.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -61,11 +84,11 @@ func (c *Cluster) StartOperator(ctx context.Context, binary string, args ...stri
 		metrics: fmt.Sprintf("127.0.0.1:%d", ports[0]), health: fmt.Sprintf("127.0.0.1:%d", ports[1]),
 	}
 	o.cmd = exec.Command(binary, append([]string{
-		"--kubeconfig", c.Kubeconfig(operatorUser), "--leader-elect=false",
+		"--kubeconfig", kubeconfig, "--leader-elect=false",
 		"--metrics-bind-address", o.metrics, "--metrics-secure=false", "--health-probe-bind-address", o.health,
 	}, args...)...)
 	o.cmd.Stdout, o.cmd.Stderr = log, log
-	if !c.detached {
+	if !detached {
 		dieWithParent(o.cmd)
 	}
 	if err := o.cmd.Start(); err != nil {
@@ -84,27 +107,34 @@ func (c *Cluster) LogPath() string { return filepath.Join(c.directory, "logs", "
 
 // operatorKubeconfig mints the operator's certificate, once.
 func (c *Cluster) operatorKubeconfig(ctx context.Context) error {
-	if c.Kubeconfig(operatorUser) != "" {
+	if c.Kubeconfig(OperatorUser) != "" {
 		return nil
 	}
-	config, err := c.devcluster(ctx, "kubeconfig", "--name", c.Name, "--user", operatorUser,
+	config, err := c.devcluster(ctx, "kubeconfig", "--name", c.Name, "--user", OperatorUser,
 		"--group", "system:serviceaccounts", "--group", "system:serviceaccounts:grantry-system", "--group", "system:authenticated")
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(c.directory, "kubeconfig", "operator.kubeconfig")
-	c.kubeconfigs[operatorUser] = path
+	c.kubeconfigs[OperatorUser] = path
 	return os.WriteFile(path, []byte(config), 0o600)
+}
+
+// IsReady reports whether the operator says that it is ready.
+func (o *Operator) IsReady() bool {
+	response, err := http.Get("http://" + o.health + "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
 }
 
 // WaitReady waits until the operator says that it is ready, or has ended.
 func (o *Operator) WaitReady(ctx context.Context) error {
 	for {
-		if response, err := http.Get("http://" + o.health + "/readyz"); err == nil {
-			_ = response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return nil
-			}
+		if o.IsReady() {
+			return nil
 		}
 		select {
 		case <-ctx.Done():

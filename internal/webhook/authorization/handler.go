@@ -123,7 +123,25 @@ func requestOf(spec *authorizationv1.SubjectAccessReviewSpec) *authorizer.Reques
 	if a.LabelSelector != nil && a.LabelSelector.RawSelector == "" {
 		r.Requirements = a.LabelSelector.Requirements
 	}
+	if r.Name == "" {
+		r.Name = selectedName(a)
+	}
 	return r
+}
+
+// selectedName is the one name that a field selector leaves, or nothing. The API server says it itself where it asks
+// about a list or a watch, and does not for a deletecollection.
+func selectedName(a *authorizationv1.ResourceAttributes) string {
+	if a.FieldSelector == nil || a.FieldSelector.RawSelector != "" || a.Verb != "deletecollection" {
+		return ""
+	}
+	for i := range a.FieldSelector.Requirements {
+		r := &a.FieldSelector.Requirements[i]
+		if r.Key == "metadata.name" && r.Operator == metav1.FieldSelectorOpIn && len(r.Values) == 1 {
+			return r.Values[0]
+		}
+	}
+	return ""
 }
 
 // decide asks the authorizer. A panic allows nothing.

@@ -202,3 +202,35 @@ func FuzzHandler(f *testing.F) {
 		}
 	})
 }
+
+// TestHandler_namesInFieldSelectors: of a deletecollection the API server tells the name there only.
+func TestHandler_namesInFieldSelectors(t *testing.T) {
+	t.Parallel()
+	is := func(key string, operator metav1.FieldSelectorOperator, values ...string) metav1.FieldSelectorRequirement {
+		return metav1.FieldSelectorRequirement{Key: key, Operator: operator, Values: values}
+	}
+	for name, tc := range map[string]struct {
+		verb, name, raw, want string
+		requirements          []metav1.FieldSelectorRequirement
+	}{
+		"one name":         {verb: "deletecollection", requirements: []metav1.FieldSelectorRequirement{is("metadata.name", metav1.FieldSelectorOpIn, "x")}, want: "x"},
+		"among others":     {verb: "deletecollection", requirements: []metav1.FieldSelectorRequirement{is("spec.job", metav1.FieldSelectorOpIn, "y"), is("metadata.name", metav1.FieldSelectorOpIn, "x")}, want: "x"},
+		"all but one":      {verb: "deletecollection", requirements: []metav1.FieldSelectorRequirement{is("metadata.name", metav1.FieldSelectorOpNotIn, "x")}},
+		"two names":        {verb: "deletecollection", requirements: []metav1.FieldSelectorRequirement{is("metadata.name", metav1.FieldSelectorOpIn, "x", "y")}},
+		"any name":         {verb: "deletecollection", requirements: []metav1.FieldSelectorRequirement{is("metadata.name", metav1.FieldSelectorOpExists)}},
+		"another field":    {verb: "deletecollection", requirements: []metav1.FieldSelectorRequirement{is("spec.job", metav1.FieldSelectorOpIn, "x")}},
+		"a raw one, too":   {verb: "deletecollection", raw: "metadata.name=y", requirements: []metav1.FieldSelectorRequirement{is("metadata.name", metav1.FieldSelectorOpIn, "x")}},
+		"a create":         {verb: "create", requirements: []metav1.FieldSelectorRequirement{is("metadata.name", metav1.FieldSelectorOpIn, "x")}},
+		"a name, and then": {verb: "deletecollection", name: "n", requirements: []metav1.FieldSelectorRequirement{is("metadata.name", metav1.FieldSelectorOpIn, "x")}, want: "n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := requestOf(&authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Verb: tc.verb, Name: tc.name, FieldSelector: &authorizationv1.FieldSelectorAttributes{RawSelector: tc.raw, Requirements: tc.requirements},
+			}})
+			if r.Name != tc.want {
+				t.Errorf("got %q, want %q", r.Name, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,251 @@
+// Package authorization proves on the wire that the API server asks Grantry's operator, with the configurations
+// that are shipped, and that users feel the answers: real certificates of users, a real API server, and the real
+// program with no rights but those of config/rbac.
+package authorization
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+
+	grantrytesting "github.com/grantry/grantry/internal/testing"
+	"github.com/grantry/grantry/test/harness"
+)
+
+const (
+	// waitFor bounds what must come about soon.
+	waitFor = 30 * time.Second
+	// instance is the namespace of the Jobs, the default instance.
+	instance = "metronome"
+)
+
+// program is the operator's binary.
+var program string
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "grantry-wire")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if program, err = harness.BuildOperator(context.Background(), dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// site is an API server with one of the shipped configurations, which asks whoever listens at an address.
+type site struct {
+	environment *envtest.Environment
+	admin       client.Client // in system:masters, whom the API server asks nobody about
+	dir         string
+	address     string
+}
+
+// newSite starts an API server with a shipped configuration. Nobody listens at the address yet.
+func newSite(t *testing.T, configuration string) *site {
+	t.Helper()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		const how = "this test needs an API server: run `make test`, or set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(how)
+		}
+		t.Skip(how)
+	}
+	g := NewWithT(t)
+	s := &site{dir: t.TempDir(), address: freeAddress(t)}
+	writeCertificates(t, s.dir)
+	s.copyConfig(t, "kubeconfig.yaml")
+	s.copyConfig(t, configuration+".yaml")
+
+	s.environment = &envtest.Environment{CRDDirectoryPaths: []string{shipped("crd", "bases")}, ErrorIfCRDPathMissing: true, Scheme: grantrytesting.Scheme}
+	s.environment.ControlPlane.GetAPIServer().Configure().Disable("authorization-mode").
+		Set("authorization-config", filepath.Join(s.dir, configuration+".yaml"))
+	config, err := s.environment.Start()
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() {
+		if err := s.environment.Stop(); err != nil {
+			t.Errorf("stop the API server: %v", err)
+		}
+	})
+	config.QPS = -1
+	s.admin, err = client.New(config, client.Options{Scheme: grantrytesting.Scheme})
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, name := range []string{instance, "team", "grantry-system"} {
+		s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	for _, name := range []string{"role", "role_binding", "leader_election_role", "leader_election_role_binding"} {
+		s.create(t, readObject(t, shipped("rbac", name+".yaml")))
+	}
+	return s
+}
+
+// operate starts an operator that listens at an address, and waits until it is ready.
+func (s *site) operate(t *testing.T, mode, address string, args ...string) *harness.Operator {
+	t.Helper()
+	g := NewWithT(t)
+	log := filepath.Join(s.dir, "operator.log")
+	kubeconfig := filepath.Join(s.dir, "operator.kubeconfig")
+	if _, err := os.Stat(kubeconfig); err != nil {
+		operator := s.user(t, harness.OperatorUser, "system:serviceaccounts", "system:serviceaccounts:grantry-system")
+		content, err := operator.KubeConfig()
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(os.WriteFile(kubeconfig, content, 0o600)).To(Succeed())
+	}
+	o, err := harness.StartOperator(program, kubeconfig, log, append([]string{
+		"--mode", mode, "--authorization-bind-address", address, "--authorization-cert-dir", s.dir, "--authorization-client-names", "kube-apiserver",
+	}, args...)...)
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() {
+		o.Stop()
+		if content, _ := os.ReadFile(log); t.Failed() {
+			t.Logf("the end of the operators' log:\n%s", content[max(0, len(content)-8<<10):])
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
+	defer cancel()
+	g.Expect(o.WaitReady(ctx)).To(Succeed())
+	return o
+}
+
+func (s *site) create(t *testing.T, objects ...client.Object) {
+	t.Helper()
+	for _, object := range objects {
+		if err := s.admin.Create(t.Context(), object); err != nil {
+			t.Fatalf("create %T %s: %v", object, object.GetName(), err)
+		}
+	}
+}
+
+// user is somebody with a certificate.
+type user struct {
+	envtest.AuthenticatedUser
+	name string
+	http *http.Client
+}
+
+// user makes a certificate with a name and groups.
+func (s *site) user(t *testing.T, name string, groups ...string) *user {
+	t.Helper()
+	made, err := s.environment.AddUser(envtest.User{Name: name, Groups: groups}, &rest.Config{QPS: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &user{AuthenticatedUser: *made, name: name}
+	if u.http, err = rest.HTTPClientFor(made.Config()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(u.http.CloseIdleConnections)
+	return u
+}
+
+// client is a typed client of the user's.
+func (u *user) client(t *testing.T) client.WithWatch {
+	t.Helper()
+	c, err := client.NewWithWatch(u.Config(), client.Options{Scheme: grantrytesting.Scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// url is where a path of the API server is.
+func (u *user) url(path string) string { return strings.TrimSuffix(u.Config().Host, "/") + path }
+
+// writeCertificates makes a CA, and a certificate of it for the webhook and for the API server.
+func writeCertificates(t *testing.T, dir string) {
+	t.Helper()
+	g := NewWithT(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	g.Expect(err).NotTo(HaveOccurred())
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kube-apiserver"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	g.Expect(err).NotTo(HaveOccurred())
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	g.Expect(err).NotTo(HaveOccurred())
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
+	for name, content := range map[string][]byte{
+		"tls.crt": certificate, "tls.key": private, "ca.crt": certificate, "client.crt": certificate, "client.key": private,
+	} {
+		g.Expect(os.WriteFile(filepath.Join(dir, name), content, 0o600)).To(Succeed())
+	}
+}
+
+// copyConfig copies a shipped file with the site's paths in it.
+func (s *site) copyConfig(t *testing.T, name string) {
+	t.Helper()
+	content, err := os.ReadFile(shipped("authorization", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := strings.NewReplacer("/etc/kubernetes/grantry", s.dir, "127.0.0.1:9443", s.address).Replace(string(content))
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(local), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shipped is a path below config.
+func shipped(elements ...string) string {
+	return filepath.Join(append([]string{"..", "..", "config"}, elements...)...)
+}
+
+func readObject(t *testing.T, file string) client.Object {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal(content, &object.Object); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return object
+}
+
+// freeAddress is one of the loopback interface at which nobody listens now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
