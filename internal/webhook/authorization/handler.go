@@ -6,14 +6,15 @@
 package authorization
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/go-logr/logr"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -29,6 +30,12 @@ import (
 
 // MaxBody is how long a body may be.
 const MaxBody = 1 << 20
+
+const (
+	// maxKept is the longest body whose buffer is kept for others.
+	maxKept   = 64 << 10
+	mediaJSON = "application/json"
+)
 
 // Authorizer decides.
 type Authorizer interface {
@@ -48,7 +55,16 @@ type Handler struct {
 
 var _ http.Handler = (*Handler)(nil)
 
-var reviewKind = authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview")
+var (
+	reviewKind = authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview")
+	reviewType = metav1.TypeMeta{APIVersion: reviewKind.GroupVersion().String(), Kind: reviewKind.Kind}
+)
+
+// answer is a SubjectAccessReview without the question, which the caller knows.
+type answer struct {
+	metav1.TypeMeta
+	Status authorizationv1.SubjectAccessReviewStatus `json:"status"`
+}
 
 // refusal is why a request is not a question.
 type refusal struct {
@@ -80,21 +96,42 @@ func read(w http.ResponseWriter, r *http.Request) (*authorizationv1.SubjectAcces
 	if r.Method != http.MethodPost {
 		return nil, &refusal{http.StatusMethodNotAllowed, errors.New("only POST is served")}
 	}
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+	if !isJSON(r.Header.Get("Content-Type")) {
 		return nil, &refusal{http.StatusUnsupportedMediaType, errors.New("only application/json is served")}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body := bodies.Get().(*bytes.Buffer) //nolint:forcetypeassert // the pool makes no others
+	defer putBack(body)
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody))
 	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
 		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Errorf("the body is longer than %d bytes", MaxBody)}
 	}
 	if err != nil {
 		return nil, &refusal{http.StatusBadRequest, errors.New("the body could not be read")}
 	}
-	spec, err := decode(body)
+	spec, err := decode(body.Bytes())
 	if err != nil {
 		return nil, &refusal{http.StatusBadRequest, err}
 	}
 	return spec, nil
+}
+
+func isJSON(contentType string) bool {
+	if contentType == mediaJSON {
+		return true // as the API server writes it
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && media == mediaJSON
+}
+
+// bodies are read into buffers that are used again. What is decoded shares nothing with them.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// putBack keeps a buffer for the next body, unless it has grown far beyond what a question takes.
+func putBack(body *bytes.Buffer) {
+	if body.Cap() <= maxKept {
+		body.Reset()
+		bodies.Put(body)
+	}
 }
 
 // decode reads a SubjectAccessReview of v1, and no other kind. It reads JSON and nothing else, names of fields
@@ -179,11 +216,9 @@ func statusOf(d authorizer.Decision) authorizationv1.SubjectAccessReviewStatus {
 
 // write sends an answer of the question's kind.
 func write(w http.ResponseWriter, r *http.Request, code int, status authorizationv1.SubjectAccessReviewStatus) {
-	body, err := json.Marshal(&authorizationv1.SubjectAccessReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: reviewKind.GroupVersion().String(), Kind: reviewKind.Kind}, Status: status,
-	})
+	body, err := json.Marshal(&answer{TypeMeta: reviewType, Status: status})
 	if err == nil {
-		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Type", mediaJSON)
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		w.WriteHeader(code)
 		_, err = w.Write(body)

@@ -234,3 +234,23 @@ func TestHandler_namesInFieldSelectors(t *testing.T) {
 		})
 	}
 }
+
+// TestRead_sharesNothingWithLaterBodies: buffers are used again, and what was decoded from them stays.
+func TestRead_sharesNothingWithLaterBodies(t *testing.T) {
+	readOne := func(user string) string {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, strings.NewReader(review+`{"user":"`+user+`","resourceAttributes":{}}}`))
+		r.Header.Set("Content-Type", "application/json; charset=utf-8")
+		spec, refused := read(httptest.NewRecorder(), r)
+		if refused != nil {
+			t.Fatal(refused.err)
+		}
+		return spec.User
+	}
+	first := readOne("carla")
+	for range 100 {
+		readOne("other")
+	}
+	if first != "carla" {
+		t.Errorf("the user has become %s", first)
+	}
+}
