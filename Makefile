@@ -161,7 +161,7 @@ test-cel: ## Try each CEL rule of the CRDs.
 
 .PHONY: test-e2e
 test-e2e: ## Run the whole-system tests.
-	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=30m -p=1 ./test/e2e/...
+	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=60m -p=1 ./test/e2e/...
 
 .PHONY: test-outage
 test-outage: ## Ask what people ask while the authorization webhook fails; print each answer.
@@ -186,6 +186,10 @@ bench-write: ## Measure, and write docs/benchmarks.md.
 .PHONY: bench-launch
 bench-launch: ## Measure how many runs are launched in a second.
 	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestLaunchRate$$' ./test/e2e/...
+
+.PHONY: bench-schedule
+bench-schedule: ## Measure 10,000 Jobs with schedules: idle, in an ordinary minute, and 1,000 due in one.
+	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=40m -run '^TestScheduleScale$$' ./test/e2e/...
 
 .PHONY: demo
 demo: ## Show the story of the README on a cluster of this machine.

@@ -130,7 +130,7 @@ func (r *JobReconciler) carryOut(ctx context.Context, in jobInput, plan jobPlan)
 	if err := patchStatus(ctx, r.Client, before, job); err != nil {
 		return unlessConflict(err)
 	}
-	r.due.set(client.ObjectKeyFromObject(job), plan.Next)
+	r.due.set(client.ObjectKeyFromObject(job), plan.Wake)
 	return ctrl.Result{}, r.deleteHistory(ctx, plan)
 }
 

@@ -13,12 +13,6 @@ import (
 	"github.com/grantry/grantry/internal/conditions"
 )
 
-// Defaults of the history limits, those of a CronJob's failed and successful Jobs taken together.
-const (
-	defaultSuccessfulRuns = 3
-	defaultFailedRuns     = 3
-)
-
 // jobInput is everything that a Job's plan is made from.
 type jobInput struct {
 	Job  *v1alpha1.Job
@@ -42,20 +36,23 @@ type jobPlan struct {
 	// Schedules and Dependencies are what to remember once those are created.
 	Schedules    []v1alpha1.ScheduleStatus
 	Dependencies *v1alpha1.DependencyStatus
-	// Next is when a schedule has its next time; zero if none has.
-	Next time.Time
+	// NextRun is when a schedule has its next time; zero if none has.
+	NextRun time.Time
+	// Wake is when to look at the Job again: then, or when a run has been kept for long enough. Zero is never.
+	Wake time.Time
 	// Delete are the finished runs beyond the history limits, oldest first.
 	Delete []v1alpha1.JobRun
 }
 
 // planJob decides which runs to create and delete. It is pure.
 func planJob(in jobInput) jobPlan {
-	plan := jobPlan{Delete: beyondHistory(in)}
+	plan := jobPlan{}
 	if creationIsDue(in) {
 		plan.Create = creationRun(in.Job)
 	}
 	plan.followSchedules(in)
 	plan.followDependencies(in)
+	plan.limitHistory(in)
 	return plan
 }
 
@@ -89,51 +86,6 @@ func creationRun(job *v1alpha1.Job) *v1alpha1.JobRun {
 	}
 }
 
-// beyondHistory lists the finished runs that the limits leave no room for. Rejected and revoked runs, and
-// those whose deadline passed, count as failed.
-func beyondHistory(in jobInput) []v1alpha1.JobRun {
-	var good, bad []v1alpha1.JobRun
-	for _, run := range in.Runs {
-		switch {
-		case !isFinished(&run) || !run.DeletionTimestamp.IsZero():
-		case runState(&run) == v1alpha1.StateSuccess:
-			good = append(good, run)
-		default:
-			bad = append(bad, run)
-		}
-	}
-	over := oldest(good, limit(in.Job.Spec.SuccessfulRunsHistoryLimit, defaultSuccessfulRuns))
-	return append(over, oldest(bad, limit(in.Job.Spec.FailedRunsHistoryLimit, defaultFailedRuns))...)
-}
-
-func limit(set *int32, unset int) int {
-	if set == nil {
-		return unset
-	}
-	return int(*set)
-}
-
-// oldest are the runs beyond the keep latest, by the time of their end, then by name.
-func oldest(runs []v1alpha1.JobRun, keep int) []v1alpha1.JobRun {
-	if len(runs) <= keep {
-		return nil
-	}
-	slices.SortFunc(runs, func(a, b v1alpha1.JobRun) int {
-		if c := timeOf(a.Status.FinishedAt).Compare(timeOf(b.Status.FinishedAt)); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Name, b.Name)
-	})
-	return runs[:len(runs)-keep]
-}
-
-func timeOf(t *metav1.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.Time
-}
-
 // setJobStatus writes what was found and planned into the status of a Job.
 func setJobStatus(job *v1alpha1.Job, in jobInput, plan jobPlan) {
 	status := &job.Status
@@ -149,9 +101,10 @@ func setJobStatus(job *v1alpha1.Job, in jobInput, plan jobPlan) {
 	if plan.Create != nil {
 		status.CreationRun = plan.Create.Name
 	}
-	status.Schedules, status.NextRunAt = plan.Schedules, optionalTime(plan.Next)
+	status.Schedules, status.NextRunAt = plan.Schedules, optionalTime(plan.NextRun)
 	status.Dependencies = plan.Dependencies
 	summarizeRuns(status, plan.runsAfter(in), in)
+	countRuns(status, in.Runs)
 }
 
 // runsAfter are the Job's runs once the plan is carried out, as far as its summary is concerned.
@@ -251,11 +204,4 @@ func newer(a, b *v1alpha1.JobRun) bool {
 		return c > 0
 	}
 	return a.Name > b.Name
-}
-
-func later(a, b *metav1.Time) *metav1.Time {
-	if a == nil || (b != nil && b.After(a.Time)) {
-		return b
-	}
-	return a
 }

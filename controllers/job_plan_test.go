@@ -238,12 +238,12 @@ func TestSetJobStatus(t *testing.T) {
 				waitingRun("w", time.Minute), waitingRun("v", time.Minute),
 			},
 			want: v1alpha1.JobStatus{
-				ActiveRuns: 2, LastRun: &v1alpha1.RunSummary{Name: "w", State: v1alpha1.StateActive, UID: "run-uid", CreatedAt: at(-time.Minute)},
+				SuccessCount: 3, FailureCount: 2, ActiveRuns: 2, LastRun: &v1alpha1.RunSummary{Name: "w", State: v1alpha1.StateActive, UID: "run-uid", CreatedAt: at(-time.Minute)},
 				LastSuccessAt: at(-time.Hour), LastFailureAt: at(-4 * time.Hour),
 			},
 		},
 		"the times outlive their runs, and go on": {
-			before: v1alpha1.JobStatus{LastSuccessAt: at(-time.Hour), LastFailureAt: failedLongAgo, ActiveRuns: 9},
+			before: v1alpha1.JobStatus{LastSuccessAt: at(-time.Hour), LastFailureAt: failedLongAgo, ActiveRuns: 9, SuccessCount: 7, FailureCount: 8},
 			job:    []func(*v1alpha1.Job){startPolicy(v1alpha1.StartOnDemand)},
 			runs: []v1alpha1.JobRun{
 				endedRun("a", v1alpha1.StateSuccess, 3*time.Hour), endedRun("b", v1alpha1.StateFailed, 50*time.Hour),
@@ -252,7 +252,7 @@ func TestSetJobStatus(t *testing.T) {
 				LastRun: &v1alpha1.RunSummary{
 					Name: "a", State: v1alpha1.StateSuccess, UID: "run-uid", CreatedAt: at(-3*time.Hour - time.Minute), FinishedAt: at(-3 * time.Hour),
 				},
-				LastSuccessAt: at(-time.Hour), LastFailureAt: at(-50 * time.Hour),
+				LastSuccessAt: at(-time.Hour), LastFailureAt: at(-50 * time.Hour), SuccessCount: 8, FailureCount: 9,
 			},
 		},
 		"the last run outlives itself, if it has ended": {
@@ -265,7 +265,7 @@ func TestSetJobStatus(t *testing.T) {
 				LastRun: &v1alpha1.RunSummary{
 					Name: "gone", State: v1alpha1.StateSuccess, CreatedAt: at(-2 * time.Hour), FinishedAt: at(-time.Hour),
 				},
-				LastFailureAt: at(-3 * time.Hour),
+				LastFailureAt: at(-3 * time.Hour), FailureCount: 1,
 			},
 		},
 		"one that was stopped gives way to the last that is left": {
@@ -276,7 +276,7 @@ func TestSetJobStatus(t *testing.T) {
 				LastRun: &v1alpha1.RunSummary{
 					Name: "a", State: v1alpha1.StateFailed, UID: "run-uid", CreatedAt: at(-3*time.Hour - time.Minute), FinishedAt: at(-3 * time.Hour),
 				},
-				LastFailureAt: at(-3 * time.Hour),
+				LastFailureAt: at(-3 * time.Hour), FailureCount: 1,
 			},
 		},
 	}
@@ -289,7 +289,7 @@ func TestSetJobStatus(t *testing.T) {
 			setJobStatus(job, in, planJob(in))
 			grantrytesting.CheckConditions(t, job)
 			got := *job.Status.DeepCopy()
-			got.Conditions = nil
+			got.Conditions, got.CountedRuns = nil, nil
 			tc.want.ObservedGeneration, tc.want.FirstAcceptedGeneration, tc.want.Grant = 1, 1, "alice-dev"
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("status (-want +got):\n%s", diff)
@@ -297,6 +297,7 @@ func TestSetJobStatus(t *testing.T) {
 			again := job.DeepCopy()
 			in.Now = in.Now.Add(time.Minute)
 			setJobStatus(again, jobInput{Job: again, Runs: tc.runs, Verdict: granted, Now: in.Now}, jobPlan{})
+			job.Status.CountedRuns, again.Status.CountedRuns = nil, nil // the runs of this test share a UID
 			if len(tc.runs) > 0 {
 				if diff := cmp.Diff(job, again); diff != "" {
 					t.Errorf("nothing happened, and it changed (-before +after):\n%s", diff)

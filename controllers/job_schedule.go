@@ -19,7 +19,7 @@ func (p *jobPlan) followSchedules(in jobInput) {
 		asked.Runs = append(asked.Runs, &in.Runs[i])
 	}
 	decided := schedule.Decide(asked)
-	p.Stop, p.Schedules, p.Next = decided.Stop, decided.Status, decided.Next
+	p.Stop, p.Schedules, p.NextRun = decided.Stop, decided.Status, decided.Next
 	for _, start := range decided.Start {
 		p.Due = append(p.Due, scheduledRun(in.Job, start))
 	}

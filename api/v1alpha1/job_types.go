@@ -21,6 +21,8 @@ import (
 // +kubebuilder:printcolumn:name="Next run",type=string,JSONPath=`.status.nextRunAt`,description="When a schedule runs the Job next"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the definition is accepted"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Succeeded",type=integer,priority=1,JSONPath=`.status.successCount`,description="How many runs have succeeded"
+// +kubebuilder:printcolumn:name="Failed",type=integer,priority=1,JSONPath=`.status.failureCount`,description="How many runs have failed"
 // +kubebuilder:printcolumn:name="Last success",type=date,priority=1,JSONPath=`.status.lastSuccessAt`,description="When a run last succeeded"
 // +kubebuilder:printcolumn:name="Grant",type=string,priority=1,JSONPath=`.status.grant`,description="The Grant that allows a launch"
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="What is wrong, and where"
@@ -130,6 +132,13 @@ type JobSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
 	FailedRunsHistoryLimit *int32 `json:"failedRunsHistoryLimit,omitempty"`
+
+	// ttlSecondsAfterFinished is how long a run is kept after its end; then it is deleted, whatever the
+	// limits say. Unset is without limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=315360000
+	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 
 	// template is the batch/v1 Job of each run, for people who know Kubernetes.
 	// +optional
@@ -283,6 +292,26 @@ type JobStatus struct {
 	// lastFailureAt is when a run last failed.
 	// +optional
 	LastFailureAt *metav1.Time `json:"lastFailureAt,omitempty"`
+
+	// successCount is how many runs have succeeded since the Job was created, those that are not kept
+	// included. A run that is deleted before it ended counts as neither.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	SuccessCount int64 `json:"successCount,omitempty"`
+
+	// failureCount is how many runs have failed; rejected and revoked ones are among them, and those whose
+	// starting deadline passed.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	FailureCount int64 `json:"failureCount,omitempty"`
+
+	// countedRuns are the runs that are still kept and are in the counts: the beginning of their UIDs.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=13
+	CountedRuns []string `json:"countedRuns,omitempty"`
 }
 
 // RunSummary is a run in one line.

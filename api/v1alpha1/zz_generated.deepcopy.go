@@ -740,6 +740,11 @@ func (in *JobSpec) DeepCopyInto(out *JobSpec) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.TTLSecondsAfterFinished != nil {
+		in, out := &in.TTLSecondsAfterFinished, &out.TTLSecondsAfterFinished
+		*out = new(int32)
+		**out = **in
+	}
 	if in.Template != nil {
 		in, out := &in.Template, &out.Template
 		*out = new(batchv1.JobTemplateSpec)
@@ -800,6 +805,11 @@ func (in *JobStatus) DeepCopyInto(out *JobStatus) {
 	if in.LastFailureAt != nil {
 		in, out := &in.LastFailureAt, &out.LastFailureAt
 		*out = (*in).DeepCopy()
+	}
+	if in.CountedRuns != nil {
+		in, out := &in.CountedRuns, &out.CountedRuns
+		*out = make([]string, len(*in))
+		copy(*out, *in)
 	}
 }
 

@@ -73,6 +73,12 @@ func TestSchema(t *testing.T) {
 			[]string{`{run: {cmd: ls}, failedRunsHistoryLimit: -1}`, `{run: {cmd: ls}, failedRunsHistoryLimit: 1001}`},
 			"spec.failedRunsHistoryLimit",
 		},
+		"how long a run is kept": {
+			"Job",
+			[]string{`{run: {cmd: ls}, ttlSecondsAfterFinished: 0}`, `{run: {cmd: ls}, ttlSecondsAfterFinished: 315360000}`},
+			[]string{`{run: {cmd: ls}, ttlSecondsAfterFinished: -1}`, `{run: {cmd: ls}, ttlSecondsAfterFinished: 315360001}`},
+			"spec.ttlSecondsAfterFinished",
+		},
 		"schedules have different ids": {
 			"Job",
 			[]string{`{run: {cmd: ls}, schedules: [{id: a, cron: "0 0 * * *"}, {id: b, cron: "0 0 * * *"}]}`},

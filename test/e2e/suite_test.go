@@ -104,13 +104,19 @@ func create(t *testing.T, c client.Client, objects ...client.Object) {
 // createAll creates objects as fast as the API server takes them.
 func createAll(t *testing.T, c client.Client, n int, object func(i int) client.Object) {
 	t.Helper()
+	forAll(t, n, func(i int) error { return c.Create(t.Context(), object(i)) })
+}
+
+// forAll does something n times, with several requests under way at once.
+func forAll(t *testing.T, n int, do func(i int) error) {
+	t.Helper()
 	var group sync.WaitGroup
 	next := make(chan int)
 	for range writers {
 		group.Go(func() {
 			for i := range next {
-				if err := c.Create(t.Context(), object(i)); err != nil {
-					t.Errorf("create %d: %v", i, err)
+				if err := do(i); err != nil {
+					t.Errorf("request %d: %v", i, err)
 				}
 			}
 		})

@@ -1,0 +1,192 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/test/harness"
+)
+
+// Sizes of TestScheduleScale. SCHEDULED_JOBS overrides how many Jobs have a schedule. A thousandth of them is
+// due in an ordinary minute, and burst of them in one.
+const (
+	scheduledJobs = 10000
+	burst         = 1000
+	idleFor       = 30 * time.Second
+)
+
+func scheduledCount(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("SCHEDULED_JOBS")
+	if text == "" {
+		return scheduledJobs
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < burst {
+		t.Fatalf("SCHEDULED_JOBS=%q is not a number of at least %d", text, burst)
+	}
+	return n
+}
+
+// starts records when the runs and the children of a namespace were seen first.
+type starts struct {
+	mu   sync.Mutex
+	seen map[string]time.Time
+}
+
+func (s *starts) record(object metav1.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.seen[object.GetName()]; !known {
+		s.seen[object.GetName()] = time.Now()
+	}
+}
+
+// after are the times since an instant at which objects were seen, the shortest first.
+func (s *starts) after(minute time.Time) []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var delays []time.Duration
+	for _, at := range s.seen {
+		if d := at.Sub(minute); d >= 0 {
+			delays = append(delays, d)
+		}
+	}
+	slices.Sort(delays)
+	return delays
+}
+
+// TestScheduleScale measures an operator with 10,000 Jobs with schedules: what it consumes while none is due,
+// how late ten runs of a minute are, and how long it takes to launch a thousand that are due at once. It asserts
+// that nothing is asked of the API server while nothing is due, and counts of calls; the times are for
+// docs/architecture.md.
+func TestScheduleScale(t *testing.T) {
+	const ns = "scale"
+	n := scheduledCount(t)
+	cluster, c, binary := start(t, "--kwok-nodes=10")
+	create(t, c, namespace(ns), jobACL("all", ns, ""), grant("alice", "all", "alice"))
+	// Far away, and each at a minute of its own.
+	createAll(t, c, n, func(i int) client.Object {
+		j := job(ns, jobName(i), "alice", v1alpha1.StartOnDemand)
+		j.Spec.Schedules = []v1alpha1.Schedule{{ID: "s", Cron: fmt.Sprintf("%d %d %d 1 * 2099", i%60, i/60%24, 1+i%28), Timezone: "Europe/Berlin"}}
+		return j
+	})
+	operator := run(t, cluster, binary)
+	defer operator.Stop()
+	eventually(t, 10*time.Minute, func() string { return unscheduled(t, c, ns) })
+	quiet(t, operator)
+	beIdle(t, operator, n)
+
+	runs, children := &starts{seen: map[string]time.Time{}}, &starts{seen: map[string]time.Time{}}
+	follow(t, cluster, v1alpha1.GroupVersion.WithKind("JobRun"), ns, runs.record)
+	follow(t, cluster, corev1.SchemeGroupVersion.WithKind("Pod"), ns, children.record)
+	for _, due := range []int{max(n/1000, 10), burst} {
+		minute := makeDue(t, c, ns, due)
+		time.Sleep(time.Until(minute.Add(-2 * time.Second)))
+		before := calls(t, operator)
+		eventually(t, 5*time.Minute, func() string {
+			if got := len(children.after(minute)); got < due {
+				return fmt.Sprintf("%d of %d due runs have a pod", got, due)
+			}
+			return ""
+		})
+		made, launched := runs.after(minute), children.after(minute)
+		if len(made) != due {
+			t.Errorf("%d runs for %d due times", len(made), due)
+		}
+		t.Logf("%d due in one minute: runs seen after %s (median) and %s (p99), pods after %s (median) and %s (p99); %.1f API calls for each",
+			due, at(made, 50), at(made, 99), at(launched, 50), at(launched, 99), (calls(t, operator)-before)/float64(due))
+	}
+}
+
+// at is a percentile of sorted times.
+func at(sorted []time.Duration, percent int) time.Duration {
+	return sorted[min(len(sorted)-1, len(sorted)*percent/100)].Round(time.Millisecond)
+}
+
+// unscheduled says how many Jobs do not tell when they run next.
+func unscheduled(t *testing.T, c client.Client, ns string) string {
+	t.Helper()
+	jobs := &v1alpha1.JobList{}
+	if err := c.List(t.Context(), jobs, client.InNamespace(ns)); err != nil {
+		return err.Error()
+	}
+	missing := 0
+	for i := range jobs.Items {
+		if jobs.Items[i].Status.NextRunAt == nil {
+			missing++
+		}
+	}
+	if missing > 0 {
+		return fmt.Sprintf("%d Jobs without a next run", missing)
+	}
+	return ""
+}
+
+// quiet waits until the operator has nothing more to do.
+func quiet(t *testing.T, o *harness.Operator) {
+	t.Helper()
+	last := calls(t, o)
+	eventually(t, 5*time.Minute, func() string {
+		time.Sleep(2 * time.Second)
+		now := calls(t, o)
+		made := now - last
+		last = now
+		if made > 1 {
+			return fmt.Sprintf("%.0f API calls in two seconds", made)
+		}
+		return ""
+	})
+}
+
+// beIdle measures an operator for which nothing is due.
+func beIdle(t *testing.T, o *harness.Operator, jobs int) {
+	t.Helper()
+	cpu, asked := counter(t, o, "process_cpu_seconds_total"), calls(t, o)
+	time.Sleep(idleFor)
+	used, made := counter(t, o, "process_cpu_seconds_total")-cpu, calls(t, o)-asked
+	t.Logf("idle with %d Jobs: %.2f%% of a core, %.0f API calls in %s, %.0f MiB resident",
+		jobs, 100*used/idleFor.Seconds(), made, idleFor, gauge(t, o, "process_resident_memory_bytes")/(1<<20))
+	if made > 20 { // watches are opened again now and then
+		t.Errorf("%.0f API calls while nothing is due", made)
+	}
+}
+
+func counter(t *testing.T, o *harness.Operator, name string) float64 {
+	t.Helper()
+	families, err := o.Metrics()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families[name].GetMetric()[0].GetCounter().GetValue()
+}
+
+// makeDue gives the first of the Jobs a schedule for one minute of today, early enough that all are known by
+// then, and returns the minute.
+func makeDue(t *testing.T, c client.Client, ns string, due int) time.Time {
+	t.Helper()
+	minute := time.Now().Add(time.Minute + time.Duration(due)*50*time.Millisecond).Truncate(time.Minute).Add(time.Minute).UTC()
+	cron := fmt.Sprintf("%d %d %d %d * %d", minute.Minute(), minute.Hour(), minute.Day(), minute.Month(), minute.Year())
+	patch := fmt.Appendf(nil, `{"spec":{"schedules":[{"id":"s","cron":%q}]}}`, cron)
+	forAll(t, due, func(i int) error {
+		j := &v1alpha1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: jobName(i)}}
+		return c.Patch(t.Context(), j, client.RawPatch(types.MergePatchType, patch))
+	})
+	if time.Until(minute) < 5*time.Second {
+		t.Fatal("this machine is too slow to change the Jobs in time")
+	}
+	return minute
+}
