@@ -107,6 +107,7 @@ func stamp(child *batchv1.Job, in Input) {
 	}
 	pod := &child.Spec.Template
 	pod.Labels = merged(pod.Labels, labels)
+	selectOwnPods(child, in.Run)
 	pod.Annotations = merged(pod.Annotations, annotations)
 
 	for key, value := range map[string]string{
@@ -120,6 +121,15 @@ func stamp(child *batchv1.Job, in Input) {
 	}
 	child.Labels = merged(child.Labels, labels)
 	child.Annotations = merged(child.Annotations, annotations)
+}
+
+// selectOwnPods has the child select its pods by the run's label, which nobody else may put onto a pod. The selector
+// that is generated otherwise asks for a label that anyone may set: the Job controller would adopt any pod that has
+// it, and count it as the run's. The label with the child's name is what people select pods by.
+func selectOwnPods(child *batchv1.Job, run *v1alpha1.JobRun) {
+	child.Spec.ManualSelector = new(true)
+	child.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelRun: string(run.UID)}}
+	child.Spec.Template.Labels[batchv1.JobNameLabel] = child.Name
 }
 
 // ownerText is "User alice", "Group ops" or "ServiceAccount ns/name"; empty for nobody.

@@ -32,6 +32,7 @@ func TestBackstop(t *testing.T) {
 	operator.Stop()
 
 	stillRefused(t, cluster, ns, childOf(t, c, ns, "is-deleted"))
+	setLure(t, cluster, c, ns, childOf(t, c, ns, "is-deleted"))
 
 	mustKubectl(t, cluster, "annotate", "pods", "-n", ns, "-l", "in.grantry.dev/team.short", "devcluster.grantry.dev/complete-after=0s")
 	eventually(t, time.Minute, func() string {
@@ -41,6 +42,10 @@ func TestBackstop(t *testing.T) {
 		}
 		return ""
 	})
+	lure := &corev1.Pod{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "lure"}, lure); err != nil || len(lure.OwnerReferences) > 0 {
+		t.Errorf("the Job controller took a pod of somebody else for a run's: %v, %v", lure.OwnerReferences, err)
+	}
 	drain(t, cluster, c, ns)
 	collect(t, cluster, c, ns)
 	for _, object := range []string{"gjob/team.long", "jrun/is-drained", "jobs.batch/" + childOf(t, c, ns, "is-drained")} {
@@ -75,6 +80,17 @@ func stillRefused(t *testing.T, cluster *harness.Cluster, ns, child string) {
 	}
 }
 
+// setLure makes a pod that a Job controller with a generated selector would adopt, and count as the run's.
+func setLure(t *testing.T, cluster *harness.Cluster, c client.Client, ns, name string) {
+	t.Helper()
+	child := &batchv1.Job{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, child); err != nil {
+		t.Fatal(err)
+	}
+	mustKubectl(t, cluster, "run", "lure", "-n", ns, "--image=busybox", "--restart=Never", "--labels",
+		batchv1.ControllerUidLabel+"="+string(child.UID)+","+batchv1.JobNameLabel+"="+name)
+}
+
 // drain empties the node of a run's pod, as one does before an upgrade.
 func drain(t *testing.T, cluster *harness.Cluster, c client.Client, ns string) {
 	t.Helper()
@@ -94,7 +110,7 @@ func collect(t *testing.T, cluster *harness.Cluster, c client.Client, ns string)
 	mustKubectl(t, cluster, "delete", "jrun", "is-deleted", "-n", ns)
 	eventually(t, time.Minute, func() string {
 		pods := &corev1.PodList{}
-		if err := c.List(t.Context(), pods, client.InNamespace(ns), client.MatchingLabels{batchv1.JobNameLabel: child.Name}); err != nil || len(pods.Items) > 0 {
+		if err := c.List(t.Context(), pods, client.InNamespace(ns), client.MatchingLabels{batchv1.JobNameLabel: child.Name}, client.HasLabels{v1alpha1.LabelRun}); err != nil || len(pods.Items) > 0 {
 			return "the pods of a deleted run are collected"
 		}
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(child), child); !apierrors.IsNotFound(err) {

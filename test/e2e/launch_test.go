@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
@@ -122,9 +123,10 @@ func timeUntilPodsExist(t *testing.T, cluster *harness.Cluster, c client.Client,
 func directChild(t *testing.T, ns string, i int) *batchv1.Job {
 	t.Helper()
 	name := jobName(i)
-	definition := job(ns, name, "alice", v1alpha1.StartOnCreate)
+	definition, run := job(ns, name, "alice", v1alpha1.StartOnCreate), jobRun(ns, name, name)
+	run.UID = types.UID(name)
 	child, err := batchjob.Child(batchjob.Input{
-		Job: definition, Run: jobRun(ns, name, name), Owner: *definition.Spec.Owner,
+		Job: definition, Run: run, Owner: *definition.Spec.Owner,
 		Grant: "alice", ACL: "granted", Options: batchjob.Options{DefaultImage: "docker.io/library/busybox:latest"},
 	})
 	if err != nil {
@@ -133,6 +135,7 @@ func directChild(t *testing.T, ns string, i int) *batchv1.Job {
 	}
 	child.OwnerReferences = nil
 	child.Labels, child.Spec.Template.Labels = elsewhere(child.Labels), elsewhere(child.Spec.Template.Labels)
+	child.Spec.Selector.MatchLabels = elsewhere(child.Spec.Selector.MatchLabels)
 	return child
 }
 
