@@ -36,7 +36,7 @@ type admissionOptions struct {
 
 func (o *admissionOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.address, "admission-bind-address", "", "Address of the admission webhooks; unset turns them off")
-	f.StringVar(&o.secret, "admission-secret", "grantry-admission", "Secret for the CA and the certificate of the admission webhooks; it must exist")
+	f.StringVar(&o.secret, "admission-secret", "grantry-admission", "Secret for the CA, the certificate and the attestation key of the admission webhooks; it must exist")
 	f.StringVar(&o.space, "admission-secret-namespace", "grantry-system", "Namespace of that Secret")
 	f.StringSliceVar(&o.dnsNames, "admission-dns-names", []string{"grantry-admission.grantry-system.svc"}, "Names under which the API server calls the admission webhooks")
 }
@@ -65,17 +65,27 @@ func (o *options) setUpAdmission(ctx context.Context, mgr ctrl.Manager, store *p
 	if len(o.admission.dnsNames) == 0 {
 		return errors.New("--admission-dns-names: at least one is needed")
 	}
-	operator, err := whoAmI(ctx, mgr)
+	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	operator, err := whoAmI(ctx, direct)
 	if err != nil {
 		return err
 	}
+	secret := types.NamespacedName{Namespace: o.admission.space, Name: o.admission.secret}
+	key, err := admission.LoadKey(ctx, direct, secret)
+	if err != nil {
+		return err
+	}
+	store.Rule = policystore.Rule{Admission: true, Key: key}
 	if err := o.admission.certificates.Setup(mgr, certificates.Settings{
-		Secret:        types.NamespacedName{Namespace: o.admission.space, Name: o.admission.secret},
+		Secret:        secret,
 		Configuration: admissionConfiguration, DNSNames: o.admission.dnsNames, Clock: clock.RealClock{},
 	}); err != nil {
 		return err
 	}
-	if err := admission.Setup(mgr, admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.Mode, Operator: operator}); err != nil {
+	if err := admission.Setup(mgr, admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.Mode, Operator: operator, Rule: store.Rule}); err != nil {
 		return err
 	}
 	if err := mgr.AddReadyzCheck("admission", mgr.GetWebhookServer().StartedChecker()); err != nil {
@@ -85,11 +95,7 @@ func (o *options) setUpAdmission(ctx context.Context, mgr ctrl.Manager, store *p
 }
 
 // whoAmI asks the API server under which name it knows this operator.
-func whoAmI(ctx context.Context, mgr ctrl.Manager) (string, error) {
-	c, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
-	if err != nil {
-		return "", fmt.Errorf("make a client: %w", err)
-	}
+func whoAmI(ctx context.Context, c client.Client) (string, error) {
 	review := &authenticationv1.SelfSubjectReview{}
 	if err := c.Create(ctx, review); err != nil {
 		return "", fmt.Errorf("ask the API server who this is: %w", err)

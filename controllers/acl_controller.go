@@ -28,6 +28,8 @@ type ACLReconciler struct {
 	client.Client
 	Clock clock.PassiveClock
 	Store *policystore.Store
+
+	validator *validator // nil without admission
 }
 
 var _ reconcile.Reconciler = (*ACLReconciler)(nil)
@@ -44,9 +46,16 @@ func (r *ACLReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 	if !acl.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // it counts no more, whoever holds it with a finalizer
 	}
+	why, err := r.validator.validate(ctx, acl, acl.Spec.GrantedBy)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	before := acl.DeepCopy()
-	setACLStatus(acl, r.Store.Snapshot(), r.Clock.Now())
-	return unlessConflict(patchStatus(ctx, r.Client, before, acl))
+	setACLStatus(acl, r.Store.Snapshot(), why, r.Clock.Now())
+	if err := patchStatus(ctx, r.Client, before, acl); err != nil || why == "" {
+		return unlessConflict(err)
+	}
+	return ctrl.Result{RequeueAfter: revalidation}, nil
 }
 
 // SetupWithManager makes the manager run the reconciler.

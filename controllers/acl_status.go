@@ -12,8 +12,9 @@ import (
 )
 
 // setACLStatus says whether the ACL is in force and what it protects, and counts who uses it. Without
-// a snapshot the counts stay as they are: a count that is not known is not 0.
-func setACLStatus(acl *v1alpha1.ACL, snapshot *effective.Snapshot, now time.Time) {
+// a snapshot the counts stay as they are: a count that is not known is not 0. invalid says why it is not
+// validated, if it is not.
+func setACLStatus(acl *v1alpha1.ACL, snapshot *effective.Snapshot, invalid string, now time.Time) {
 	status := &acl.Status
 	status.ObservedGeneration = acl.Generation
 	if snapshot != nil {
@@ -32,6 +33,11 @@ func setACLStatus(acl *v1alpha1.ACL, snapshot *effective.Snapshot, now time.Time
 	} else {
 		status.Resource = served.Resource.Canonical()
 		summary.Message = "Protects " + served.Resource.Describe() + "."
+	}
+	if invalid == "" {
+		status.ValidatedGeneration = acl.Generation
+	} else {
+		summary = conditions.Summary{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNotValidated, Message: notValidated("acls", acl, invalid), Stalled: true}
 	}
 	conditions.Summarize(&status.Conditions, summary, acl.Generation, now)
 }

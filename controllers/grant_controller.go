@@ -4,15 +4,21 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/index"
@@ -23,7 +29,11 @@ import (
 // do not depend on it.
 type GrantReconciler struct {
 	client.Client
-	Clock clock.PassiveClock
+	Clock    clock.PassiveClock
+	Recorder events.EventRecorder
+
+	validator *validator // nil without admission
+	granters  *granters  // nil without admission
 }
 
 var _ reconcile.Reconciler = (*GrantReconciler)(nil)
@@ -45,13 +55,43 @@ func (r *GrantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	standing, err := r.standingOf(ctx, grant, acl)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	now := r.Clock.Now()
 	before := grant.DeepCopy()
-	setGrantStatus(grant, acl, now)
+	setGrantStatus(grant, acl, standing, now)
 	if err := patchStatus(ctx, r.Client, before, grant); err != nil {
 		return unlessConflict(err)
 	}
-	return ctrl.Result{RequeueAfter: nextGrantEdge(grant, now)}, nil
+	r.tell(before, grant)
+	again := nextGrantEdge(grant, now)
+	if (standing.invalid != "" || standing.aclWaits) && (again == 0 || again > revalidation) {
+		again = revalidation
+	}
+	return ctrl.Result{RequeueAfter: again}, nil
+}
+
+// standingOf says whether who wrote the Grant may write it, and still could, and whether its ACL counts.
+func (r *GrantReconciler) standingOf(ctx context.Context, grant *v1alpha1.Grant, acl *v1alpha1.ACL) (standing, error) {
+	why, err := r.validator.validate(ctx, grant, grant.Spec.GrantedBy)
+	if err != nil {
+		return standing{}, err
+	}
+	return standing{invalid: why, lost: why == "" && r.granters.hasLost(grant), aclWaits: acl != nil && !r.validator.counts(acl)}, nil
+}
+
+// tell sends an event when the granter loses authority, or has it again.
+func (r *GrantReconciler) tell(before, after *v1alpha1.Grant) {
+	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionGranterLostAuthority)
+	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionGranterLostAuthority)
+	switch {
+	case is != nil && (was == nil || was.Reason != is.Reason):
+		r.Recorder.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, "Validate", "%s", is.Message)
+	case was != nil && is == nil:
+		r.Recorder.Eventf(after, nil, corev1.EventTypeNormal, v1alpha1.ReasonInForce, "Validate", "Who wrote this Grant has the authority for it again.")
+	}
 }
 
 // aclOf is the ACL that the Grant names, or nil if there is none.
@@ -68,11 +108,21 @@ func (r *GrantReconciler) aclOf(ctx context.Context, grant *v1alpha1.Grant) (*v1
 
 // SetupWithManager makes the manager run the reconciler. It needs the index of Grants by ACL.
 func (r *GrantReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Grant{}, builder.WithPredicates(specChanged)).
-		Watches(&v1alpha1.ACL{}, handler.EnqueueRequestsFromMapFunc(r.grantsOf), builder.WithPredicates(specChanged)).
+		Watches(&v1alpha1.ACL{}, handler.EnqueueRequestsFromMapFunc(r.grantsOf),
+			builder.WithPredicates(predicate.Or(specChanged, predicate.Funcs{UpdateFunc: r.validityChanged})))
+	if r.granters != nil {
+		b = b.WatchesRawSource(source.Func(r.granters.enqueue))
+	}
+	return b.
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
 		Complete(r)
+}
+
+// validityChanged passes an ACL that begins to count or stops to, without another spec.
+func (r *GrantReconciler) validityChanged(e event.UpdateEvent) bool {
+	return r.validator.counts(e.ObjectOld) != r.validator.counts(e.ObjectNew)
 }
 
 // grantsOf are the Grants that name an ACL. Only their names are read, so they are not copied: there

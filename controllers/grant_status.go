@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/grantry/grantry/api/v1alpha1"
@@ -12,11 +13,23 @@ import (
 	"github.com/grantry/grantry/internal/policystore"
 )
 
+// standing is what is known of who wrote a Grant, and of its ACL.
+type standing struct {
+	invalid string // why they may not have written it; empty if they may
+	lost    bool   // they could not write it any more
+
+	aclWaits bool // the same is not settled for the ACL
+}
+
 // setGrantStatus says whether the Grant is in force, on what and until when. acl is the ACL that it
 // names, or nil if there is none.
-func setGrantStatus(grant *v1alpha1.Grant, acl *v1alpha1.ACL, now time.Time) {
+func setGrantStatus(grant *v1alpha1.Grant, acl *v1alpha1.ACL, by standing, now time.Time) {
 	status := &grant.Status
 	status.ObservedGeneration = grant.Generation
+	if by.invalid == "" {
+		status.ValidatedGeneration = grant.Generation
+	}
+	setGranterLost(grant, acl, by, now)
 	status.Resource = ""
 	status.EffectiveUntil = nil
 	if acl != nil && acl.DeletionTimestamp.IsZero() {
@@ -25,10 +38,49 @@ func setGrantStatus(grant *v1alpha1.Grant, acl *v1alpha1.ACL, now time.Time) {
 		}
 	}
 	summary := summarizeGrant(grant, acl, now)
+	switch {
+	case by.invalid != "":
+		summary = conditions.Summary{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNotValidated, Message: notValidated("grants", grant, by.invalid), Stalled: true}
+	case by.aclWaits && summary.Status == metav1.ConditionTrue:
+		summary = conditions.Summary{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonACLNotReady, Message: fmt.Sprintf(
+			"ACL %q protects nothing: nobody has validated it; its own status says how to approve it.", grant.Spec.ACL)}
+	case policystore.Revoked(grant) && summary.Status == metav1.ConditionTrue:
+		summary = conditions.Summary{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRevoked, Message: granterLost(grant, true), Stalled: true}
+	}
 	if summary.Status == metav1.ConditionTrue {
 		status.EffectiveUntil = grant.Spec.ExpiresAt.DeepCopy()
 	}
 	conditions.Summarize(&status.Conditions, summary, grant.Generation, now)
+}
+
+// setGranterLost says whether who wrote the Grant could still write it, and takes the Grant out of force if
+// not and if its ACL wants that.
+func setGranterLost(grant *v1alpha1.Grant, acl *v1alpha1.ACL, by standing, now time.Time) {
+	status := &grant.Status
+	status.RevokedGeneration = 0
+	if !by.lost || grant.Spec.GrantedBy == nil {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionGranterLostAuthority)
+		return
+	}
+	revoke := acl != nil && acl.Spec.OnGranterLost == v1alpha1.GranterLostRevoke
+	reason := v1alpha1.ReasonReported
+	if revoke {
+		reason = v1alpha1.ReasonRevoked
+		status.RevokedGeneration = grant.Generation
+	}
+	conditions.Set(&status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionGranterLostAuthority, Status: metav1.ConditionTrue, Reason: reason,
+		Message: granterLost(grant, revoke), ObservedGeneration: grant.Generation,
+	}, now)
+}
+
+func granterLost(grant *v1alpha1.Grant, revoke bool) string {
+	then := "The Grant counts all the same."
+	if revoke {
+		then = "The Grant does not count until they do, or until somebody who does writes it anew."
+	}
+	return fmt.Sprintf("User %s, who wrote this Grant, holds \"full\" on what ACL %q protects no more for all of its time, nor "+
+		"the RBAC verb \"grant\" on it. %s", grant.Spec.GrantedBy.Username, grant.Spec.ACL, then)
 }
 
 // summarizeGrant is the first that applies: what can never count again, what is wrong with the Grant,

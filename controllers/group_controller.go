@@ -17,6 +17,8 @@ import (
 type GroupReconciler struct {
 	client.Client
 	Clock clock.PassiveClock
+
+	validator *validator // nil without admission
 }
 
 var _ reconcile.Reconciler = (*GroupReconciler)(nil)
@@ -33,9 +35,16 @@ func (r *GroupReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	if !group.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // it counts no more, whoever holds it with a finalizer
 	}
+	why, err := r.validator.validate(ctx, group, group.Spec.GrantedBy)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	before := group.DeepCopy()
-	setGroupStatus(group, r.Clock.Now())
-	return unlessConflict(patchStatus(ctx, r.Client, before, group))
+	setGroupStatus(group, why, r.Clock.Now())
+	if err := patchStatus(ctx, r.Client, before, group); err != nil || why == "" {
+		return unlessConflict(err)
+	}
+	return ctrl.Result{RequeueAfter: revalidation}, nil
 }
 
 // SetupWithManager makes the manager run the reconciler.

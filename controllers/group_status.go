@@ -13,8 +13,9 @@ import (
 )
 
 // setGroupStatus says whom the Group makes members. A Group without members is in force: it is what
-// remains when the last one leaves. Only a Group of which no listed member can be one is not.
-func setGroupStatus(group *v1alpha1.Group, now time.Time) {
+// remains when the last one leaves. Only a Group of which no listed member can be one is not, and one that
+// is not validated: invalid says why.
+func setGroupStatus(group *v1alpha1.Group, invalid string, now time.Time) {
 	served, problems := policystore.GroupOf(group)
 	members := map[effective.Subject]struct{}{}
 	for _, m := range served.Members {
@@ -36,6 +37,11 @@ func setGroupStatus(group *v1alpha1.Group, now time.Time) {
 			Message: "Adds nobody." + leftOut(problems),
 			Stalled: true,
 		}
+	}
+	if invalid == "" {
+		status.ValidatedGeneration = group.Generation
+	} else {
+		summary = conditions.Summary{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNotValidated, Message: notValidated("groups", group, invalid), Stalled: true}
 	}
 	conditions.Summarize(&status.Conditions, summary, group.Generation, now)
 }

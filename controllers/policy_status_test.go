@@ -124,7 +124,7 @@ func TestSetGrantStatus(t *testing.T) {
 				acl.DeletionTimestamp = at(0)
 				tc.wantResource = ""
 			}
-			setGrantStatus(grant, acl, policyNoon)
+			setGrantStatus(grant, acl, standing{}, policyNoon)
 			grantrytesting.CheckConditions(t, grant)
 			state, message := readyOf(grant.Status.Conditions)
 			if state != tc.want {
@@ -217,7 +217,7 @@ func TestSetACLStatus(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Name: "acs", Generation: 2}, Spec: tc.spec,
 				Status: v1alpha1.ACLStatus{Resource: "old", Grants: 7, Subjects: 5},
 			}
-			setACLStatus(acl, tc.snapshot, policyNoon)
+			setACLStatus(acl, tc.snapshot, "", policyNoon)
 			grantrytesting.CheckConditions(t, acl)
 			state, message := readyOf(acl.Status.Conditions)
 			got := []any{state, message, acl.Status.Resource, acl.Status.Grants, acl.Status.Subjects, acl.Status.ObservedGeneration}
@@ -255,7 +255,7 @@ func TestSetGroupStatus(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			setGroupStatus(tc.group, policyNoon)
+			setGroupStatus(tc.group, "", policyNoon)
 			grantrytesting.CheckConditions(t, tc.group)
 			state, message := readyOf(tc.group.Status.Conditions)
 			got := []any{state, message, tc.group.Status.Members}

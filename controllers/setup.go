@@ -11,6 +11,7 @@ package controllers
 import (
 	"fmt"
 
+	authorizationv1client "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -36,6 +37,12 @@ func SetupAll(mgr ctrl.Manager, store *policystore.Store, settings Settings) err
 		Policy: store, Clock: clock.RealClock{}, Mode: settings.Mode, DefaultInstance: settings.DefaultInstance,
 		fresh: newFreshReader(mgr.GetAPIReader()),
 	}
+	recorder := mgr.GetEventRecorder("grantry")
+	reviews, err := authorizationv1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("make a client for SubjectAccessReviews: %w", err)
+	}
+	valid := &validator{store: store, clock: gate.Clock, verbs: &reviewer{reviews: reviews.SubjectAccessReviews(), clock: gate.Clock}}
 	reconcilers := []struct {
 		kind    string
 		workers int
@@ -43,13 +50,16 @@ func SetupAll(mgr ctrl.Manager, store *policystore.Store, settings Settings) err
 			SetupWithManager(mgr ctrl.Manager, concurrency int) error
 		}
 	}{
-		{"ACL", 1, &ACLReconciler{Client: mgr.GetClient(), Clock: gate.Clock, Store: store}},
-		{"Grant", settings.JobWorkers, &GrantReconciler{Client: mgr.GetClient(), Clock: gate.Clock}},
-		{"Group", 1, &GroupReconciler{Client: mgr.GetClient(), Clock: gate.Clock}},
+		{"ACL", 1, &ACLReconciler{Client: mgr.GetClient(), Clock: gate.Clock, Store: store, validator: valid}},
+		{"Grant", settings.JobWorkers, &GrantReconciler{
+			Client: mgr.GetClient(), Clock: gate.Clock, Recorder: recorder, validator: valid,
+			granters: &granters{Reader: mgr.GetClient(), validator: valid},
+		}},
+		{"Group", 1, &GroupReconciler{Client: mgr.GetClient(), Clock: gate.Clock, validator: valid}},
 		{"Job", settings.JobWorkers, &JobReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Gate: gate, Clock: gate.Clock, Options: settings.Children}},
 		{"JobRun", settings.RunWorkers, &JobRunReconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Gate: gate, Clock: gate.Clock,
-			Recorder: mgr.GetEventRecorder("grantry"), Options: settings.Children,
+			Recorder: recorder, Options: settings.Children,
 		}},
 	}
 	for _, r := range reconcilers {

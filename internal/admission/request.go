@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/effective"
 	"github.com/grantry/grantry/internal/permission"
 )
@@ -52,6 +53,10 @@ type Request struct {
 	// At is when the request is decided.
 	At  time.Time
 	Ask Ask
+	// LiveACL reads an ACL as the API server has it; not found is nil.
+	LiveACL func(name string) (*v1alpha1.ACL, error)
+	// Jobs lists the Jobs of a namespace, or with an empty name all. They are shared: they must not be changed.
+	Jobs func(namespace string) ([]v1alpha1.Job, error)
 }
 
 // Cause says why a request is refused, in a closed set.

@@ -1,6 +1,7 @@
 package delegation_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,5 +69,22 @@ func TestLost(t *testing.T) {
 				t.Errorf("with the revocable ones in force (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The leader looks at all Grants whenever the policy changes.
+func BenchmarkLost(b *testing.B) {
+	in := effective.Input{ACLs: []effective.ACL{acl("dev", jobs+"dev")}, Grants: []effective.Grant{*grant("mary", "dev", permission.Full, user("mary"))}}
+	var all []delegation.Granted
+	for i := range 100_000 {
+		g := grant(fmt.Sprint("g", i), "dev", permission.Read, user(fmt.Sprint("u", i%10_000)))
+		in.Grants = append(in.Grants, *g)
+		all = append(all, by("mary", g, false))
+	}
+	policy, _ := effective.Build(in)
+	for b.Loop() {
+		if lost := delegation.Lost(policy, all, noon); len(lost) > 0 {
+			b.Fatal(lost)
+		}
 	}
 }

@@ -37,7 +37,7 @@ func (r Rule) Validated(obj client.Object) bool {
 		return true
 	}
 	f := factsOf(obj)
-	return f.validated == obj.GetGeneration() || f.isFromBefore(obj.GetGeneration()) || r.Key.Holds(f.kind, obj, f.spec)
+	return (f.validated != 0 && f.validated == obj.GetGeneration()) || f.isFromBefore(obj.GetGeneration()) || r.Key.Holds(f.kind, obj, f.spec)
 }
 
 // Revoked reports whether the present generation of a Grant was revoked.

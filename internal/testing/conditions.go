@@ -25,14 +25,15 @@ func reportedOf(tb testing.TB, obj client.Object) reported {
 	switch o := obj.(type) {
 	case *v1alpha1.ACL:
 		return reported{o.Status.ObservedGeneration, o.Status.Conditions, sets.New(
-			v1alpha1.ReasonInForce, v1alpha1.ReasonResourceMalformed)}
+			v1alpha1.ReasonInForce, v1alpha1.ReasonResourceMalformed, v1alpha1.ReasonNotValidated)}
 	case *v1alpha1.Grant:
 		return reported{o.Status.ObservedGeneration, o.Status.Conditions, sets.New(
 			v1alpha1.ReasonInForce, v1alpha1.ReasonACLNotFound, v1alpha1.ReasonACLNotReady,
-			v1alpha1.ReasonNotYetInForce, v1alpha1.ReasonExpired, v1alpha1.ReasonSubjectEmpty, v1alpha1.ReasonActionIgnored)}
+			v1alpha1.ReasonNotYetInForce, v1alpha1.ReasonExpired, v1alpha1.ReasonSubjectEmpty, v1alpha1.ReasonActionIgnored,
+			v1alpha1.ReasonNotValidated, v1alpha1.ReasonRevoked)}
 	case *v1alpha1.Group:
 		return reported{o.Status.ObservedGeneration, o.Status.Conditions, sets.New(
-			v1alpha1.ReasonInForce, v1alpha1.ReasonSubjectEmpty)}
+			v1alpha1.ReasonInForce, v1alpha1.ReasonSubjectEmpty, v1alpha1.ReasonNotValidated)}
 	case *v1alpha1.Job:
 		return reported{o.Status.ObservedGeneration, o.Status.Conditions, sets.New(
 			v1alpha1.ReasonAccepted, v1alpha1.ReasonSpecInvalid, v1alpha1.ReasonOwnerMissing)}

@@ -4,11 +4,13 @@ package admission
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +26,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -48,12 +51,19 @@ type world struct {
 	// admin is a member of system:masters.
 	admin        client.Client
 	certificates *certificates.Certificates
-	stop         func()
+	// secret has a name of its own in each world: a process has one rotator for each name.
+	secret string
+	store  *policystore.Store
+	// configurations are what registers the webhooks.
+	configurations []client.Object
+	stop           func()
 }
 
 // options vary a world.
 type options struct {
-	mode permission.SecurityMode
+	// controllers runs the whole operator, and not only its webhooks.
+	controllers bool
+	mode        permission.SecurityMode
 	// withoutWebhooks leaves the API server alone.
 	withoutWebhooks bool
 	settle          time.Duration
@@ -83,6 +93,7 @@ func start(t *testing.T, o options) *world {
 	admin, err := client.New(config, client.Options{Scheme: grantrytesting.Scheme})
 	g.Expect(err).NotTo(HaveOccurred())
 	w := &world{environment: environment, admin: admin, certificates: &certificates.Certificates{}, stop: func() {}}
+	w.secret = "grantry-admission-" + strings.ToLower(rand.Text())
 	for _, name := range []string{"grantry-system", space} {
 		g.Expect(admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
 	}
@@ -112,6 +123,9 @@ func (w *world) install(t *testing.T) {
 			if len(object.Object) == 0 {
 				continue
 			}
+			if object.GetKind() == "Secret" {
+				object.SetName(w.secret)
+			}
 			if err := w.admin.Create(t.Context(), object); err != nil {
 				t.Fatalf("%s: %v", file, err)
 			}
@@ -127,24 +141,25 @@ func (w *world) run(t *testing.T, o options) {
 	g.Expect(err).NotTo(HaveOccurred())
 	port := listener.Addr().(*net.TCPAddr).Port
 	g.Expect(listener.Close()).To(Succeed())
-	configurations, err := grantrytesting.WebhookConfigurations(fmt.Sprintf("https://localhost:%d", port))
+	w.configurations, err = grantrytesting.WebhookConfigurations(fmt.Sprintf("https://localhost:%d", port))
 	g.Expect(err).NotTo(HaveOccurred())
-	for _, configuration := range configurations {
-		g.Expect(w.admin.Create(t.Context(), configuration)).To(Succeed())
-	}
+	w.register(t)
 
 	mgr, err := ctrl.NewManager(w.config(t, operator, "system:serviceaccounts", "system:serviceaccounts:grantry-system"), ctrl.Options{
 		Scheme: grantrytesting.Scheme, Metrics: metricsserver.Options{BindAddress: "0"},
+		Controller:    ctrlconfig.Controller{SkipNameValidation: new(true)},
 		WebhookServer: webhook.NewServer(webhook.Options{Host: "127.0.0.1", Port: port, TLSOpts: []func(*tls.Config){w.certificates.TLS}}),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	store := policystore.New(mgr.GetCache(), clock.RealClock{})
 	g.Expect(mgr.Add(store)).To(Succeed())
+	w.store = store
+	rule := w.addPolicy(t, mgr, o)
 	g.Expect(w.certificates.Setup(mgr, certificates.Settings{
-		Secret: types.NamespacedName{Namespace: "grantry-system", Name: "grantry-admission"}, Configuration: "grantry",
+		Secret: types.NamespacedName{Namespace: "grantry-system", Name: w.secret}, Configuration: "grantry",
 		DNSNames: []string{"localhost"}, Settle: o.settle, Clock: clock.RealClock{},
 	})).To(Succeed())
-	g.Expect(admission.Setup(mgr, admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.mode, Operator: operator})).To(Succeed())
+	g.Expect(admission.Setup(mgr, admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.mode, Operator: operator, Rule: rule})).To(Succeed())
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()

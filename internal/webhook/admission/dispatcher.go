@@ -9,11 +9,14 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	authorizationv1client "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	cradmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/grantry/grantry/api/v1alpha1"
 	rules "github.com/grantry/grantry/internal/admission"
 	"github.com/grantry/grantry/internal/metrics"
 )
@@ -24,6 +27,8 @@ import (
 type dispatcher struct {
 	Settings
 	reviews authorizationv1client.SubjectAccessReviewInterface
+	cached  client.Reader
+	live    client.Reader
 	kinds   map[string]reviewer // by resource
 }
 
@@ -40,6 +45,7 @@ func (d *dispatcher) handler(p phase) webhook.AdmissionHandler {
 		out, err := kind.review(p, &rules.Request{
 			Operation: operation, By: rules.Requester{Name: raw.UserInfo.Username, Groups: raw.UserInfo.Groups},
 			Snapshot: d.Policy.Snapshot(), Mode: d.Mode, Operator: d.Operator, At: began, Ask: d.ask(ctx, &raw.UserInfo),
+			LiveACL: d.liveACL(ctx), Jobs: d.jobs(ctx),
 		}, &raw)
 		response := responseOf(out, err)
 		metrics.AdmissionDecisions.WithLabelValues(raw.Resource.Resource, string(raw.Operation), verdictOf(p, response)).Inc()
@@ -68,6 +74,26 @@ func (d *dispatcher) ask(ctx context.Context, user *authenticationv1.UserInfo) r
 			return false, err
 		}
 		return review.Status.Allowed && !review.Status.Denied, nil
+	}
+}
+
+// liveACL reads past the cache.
+func (d *dispatcher) liveACL(ctx context.Context) func(string) (*v1alpha1.ACL, error) {
+	return func(name string) (*v1alpha1.ACL, error) {
+		acl := &v1alpha1.ACL{}
+		if err := d.live.Get(ctx, types.NamespacedName{Name: name}, acl); err != nil {
+			return nil, client.IgnoreNotFound(err)
+		}
+		return acl, nil
+	}
+}
+
+// jobs lists from the cache.
+func (d *dispatcher) jobs(ctx context.Context) func(string) ([]v1alpha1.Job, error) {
+	return func(namespace string) ([]v1alpha1.Job, error) {
+		var jobs v1alpha1.JobList
+		err := d.cached.List(ctx, &jobs, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)
+		return jobs.Items, err
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/grantry/grantry/internal/effective"
 	"github.com/grantry/grantry/internal/permission"
+	"github.com/grantry/grantry/internal/policystore"
 )
 
 // The paths that are served.
@@ -36,6 +37,8 @@ type Settings struct {
 	Mode  permission.SecurityMode
 	// Operator is the user name of Grantry itself.
 	Operator string
+	// Rule says which ACLs, Grants and Groups count, and has the key by which admission attests new ones.
+	Rule policystore.Rule
 }
 
 // Setup registers every webhook with the manager's webhook server.
@@ -44,9 +47,12 @@ func Setup(mgr ctrl.Manager, s Settings) error {
 	if err != nil {
 		return fmt.Errorf("make a client for SubjectAccessReviews: %w", err)
 	}
-	d := &dispatcher{Settings: s, reviews: reviews.SubjectAccessReviews(), kinds: map[string]reviewer{
+	d := &dispatcher{Settings: s, reviews: reviews.SubjectAccessReviews(), cached: mgr.GetClient(), live: mgr.GetAPIReader(), kinds: map[string]reviewer{
 		"jobs":    jobHooks(),
 		"jobruns": runHooks(),
+		"acls":    aclHooks(s),
+		"grants":  grantHooks(s),
+		"groups":  groupHooks(s),
 	}}
 	server := mgr.GetWebhookServer()
 	server.Register(PathMutate, &webhook.Admission{Handler: d.handler(mutate)})

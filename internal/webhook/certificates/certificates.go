@@ -93,7 +93,8 @@ func addRotator(mgr ctrl.Manager, s Settings) error {
 		return err
 	}
 	return rotator.AddRotator(mgr, &rotator.CertRotator{
-		SecretKey: s.Secret, CAName: "grantry-admission-ca", CAOrganization: "grantry",
+		ControllerName: "rotate-" + s.Secret.Name, // one for each Secret
+		SecretKey:      s.Secret, CAName: "grantry-admission-ca", CAOrganization: "grantry",
 		DNSName: s.DNSNames[0], ExtraDNSNames: s.DNSNames[1:],
 		CertDir: dir, IsReady: make(chan struct{}), RequireLeaderElection: true,
 	})
