@@ -144,10 +144,11 @@ func (p *Plan) skipReason(in Input, s *v1alpha1.Schedule, due time.Time) v1alpha
 	}
 }
 
-// start plans a run, and the end of those that it replaces. Runs of one moment do not replace each other.
+// start plans a run, and the end of those that it replaces. Runs of one moment do not replace each other, and
+// one that can't be launched replaces none.
 func (p *Plan) start(in Input, s *v1alpha1.Schedule, due time.Time) {
 	p.Start = append(p.Start, Start{Schedule: s, At: due})
-	if policyOf(s) != v1alpha1.ConcurrencyReplace {
+	if policyOf(s) != v1alpha1.ConcurrencyReplace || in.Held {
 		return
 	}
 	name := batchjob.ScheduledRunName(in.Job, s.ID, due)

@@ -113,6 +113,7 @@ func TestDecide(t *testing.T) {
 		"FORBID, one of its own is active": {job: []func(*v1alpha1.Job){policy("FORBID")}, runs: []*v1alpha1.JobRun{run("s", noon.Add(-10*time.Minute), launched)}, now: "12:00:00", skipped: "12:00:00", reason: v1alpha1.SkipRunActive, handled: "12:00:00", next: "12:10:00"},
 		"Forbid, it was created already":   {job: []func(*v1alpha1.Job){policy("Forbid")}, runs: []*v1alpha1.JobRun{run("s", noon)}, now: "12:00:02", start: "12:00:00", handled: "12:00:00", next: "12:10:00"},
 		"Replace, two are active":          {job: []func(*v1alpha1.Job){policy("Replace")}, runs: []*v1alpha1.JobRun{run("", noon), run("s", noon.Add(-10*time.Minute))}, now: "12:00:00", start: "12:00:00", handled: "12:00:00", next: "12:10:00", stops: 2},
+		"Replace, but held":                {job: []func(*v1alpha1.Job){policy("Replace")}, held: true, runs: []*v1alpha1.JobRun{run("", noon, launched)}, now: "12:00:00", start: "12:00:00", handled: "12:00:00", next: "12:10:00"},
 		"REPLACE, it was created already":  {job: []func(*v1alpha1.Job){policy("REPLACE")}, runs: []*v1alpha1.JobRun{run("s", noon)}, now: "12:00:02", start: "12:00:00", handled: "12:00:00", next: "12:10:00"},
 		"held, none waits":                 {held: true, now: "12:00:00", start: "12:00:00", handled: "12:00:00", next: "12:10:00"},
 		"held, one waits":                  {held: true, runs: []*v1alpha1.JobRun{run("s", noon.Add(-10*time.Minute))}, now: "12:00:00", skipped: "12:00:00", reason: v1alpha1.SkipRunWaiting, handled: "12:00:00", next: "12:10:00"},
