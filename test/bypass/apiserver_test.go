@@ -35,6 +35,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
+	"github.com/grantry/grantry/internal/attestation"
 	"github.com/grantry/grantry/internal/authorizer"
 	"github.com/grantry/grantry/internal/joblookup"
 	"github.com/grantry/grantry/internal/permission"
@@ -109,6 +110,7 @@ func (s *server) serve(t *testing.T, mode permission.SecurityMode, address, dir 
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	s.store = policystore.New(mgr.GetCache(), clock.RealClock{})
+	s.store.Rule = policystore.Rule{Admission: true, Key: attestation.Key(strings.Repeat("k", attestation.KeySize))}
 	asked := &authorization.Server{
 		Address: address, CertDir: dir, Callers: []string{"kube-apiserver"},
 		Handler: &authorization.Handler{Clock: clock.RealClock{}, Authorizer: &authorizer.Authorizer{
@@ -119,7 +121,7 @@ func (s *server) serve(t *testing.T, mode permission.SecurityMode, address, dir 
 	}
 	g.Expect(mgr.Add(s.store)).To(Succeed())
 	g.Expect(mgr.Add(asked)).To(Succeed())
-	g.Expect(admission.Setup(mgr, admission.Settings{Policy: s.store, Clock: clock.RealClock{}, Mode: mode, Operator: operator})).To(Succeed())
+	g.Expect(admission.Setup(mgr, admission.Settings{Policy: s.store, Clock: clock.RealClock{}, Mode: mode, Operator: operator, Rule: s.store.Rule})).To(Succeed())
 	s.run(t, mgr, s.store.ReadyCheck, asked.ReadyCheck, mgr.GetWebhookServer().StartedChecker())
 }
 

@@ -1,6 +1,9 @@
 package bypass
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // What the authorization webhook, the schema and the API server say.
 var (
@@ -106,6 +109,8 @@ func naming() []attempt {
 		both("PUT a Job's finalizers", "root", refusal{byServer, "not found"}, http.MethodPut, job1+"/finalizers", `{}`),
 	}
 }
+
+var thousand = strings.Repeat("a", 1000)
 
 const thirty = "abcdefghijklmnopqrstuvwxyz0123"
 

@@ -173,7 +173,7 @@ func onOurs() []attempt {
 			mergePatch, runs+"/$RUN", `{metadata: {finalizers: [grantry.dev/x]}}`),
 		both("put a finalizer of Grantry onto an ACL", "root", finalizer,
 			mergePatch, ours+"/acls/dev-batch", `{metadata: {finalizers: [grantry.dev/x]}}`),
-		both("delete a Job by an owner that is not there", "una", otherOwner,
+		both("delete a Job by an owner that is not there", "alice", otherOwner,
 			mergePatch, job1, `{metadata: {ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: gone, uid: 11111111-1111-1111-1111-111111111111}]}}`),
 		each("delete a Grant by an owner that is not there", "carol", otherOwner, notPolicy,
 			mergePatch, ours+"/grants/root", `{metadata: {ownerReferences: [{apiVersion: v1, kind: Node, name: gone, uid: 11111111-1111-1111-1111-111111111111}]}}`),

@@ -57,6 +57,7 @@ var people = map[string]struct {
 	"una":        {tenants, "`update` on `dev.batch`"},
 	"cleo":       {tenants, "`create` on `dev.batch`"},
 	"exa":        {tenants, "`full` on `dev.batch`, expired"},
+	"tim":        {tenants, "`full` on `dev.batch`, until 2100"},
 	"nora":       {tenants, "`full` on `dev.batch`, from 2999 on"},
 	"аlice":      {tenants, "no grant, and a name that begins with U+0430"},
 	"Alice":      {tenants, "no grant, and a name in another case"},
@@ -255,7 +256,9 @@ func (w *world) addRun(t *testing.T) {
 	g.Expect(controllerutil.SetControllerReference(child, pod, grantrytesting.Scheme)).To(Succeed())
 	g.Expect(w.clientAs(t, jobController).Create(t.Context(), pod)).To(Succeed())
 
-	w.facts = strings.NewReplacer("$JOB_UID", string(job.UID), "$RUN_UID", string(run.UID), "$RUN", run.Name,
+	grant := &v1alpha1.Grant{}
+	g.Expect(w.admin.Get(t.Context(), client.ObjectKey{Name: "rita-reads"}, grant)).To(Succeed())
+	w.facts = strings.NewReplacer("$ADMITTED", grant.Annotations[v1alpha1.AnnotationAdmitted], "$JOB_UID", string(job.UID), "$RUN_UID", string(run.UID), "$RUN", run.Name,
 		"$CHILD_UID", string(child.UID), "$CHILD", child.Name, "$POD", pod.Name)
 }
 

@@ -46,6 +46,10 @@ func whileDown() []attempt {
 		whenDown("POST a run", "alice", unavailable, http.MethodPost, runs, aRun("dev.batch.job1")),
 		whenDown("change a Job", "alice", unavailable, mergePatch, job1, `{spec: {run: {cmd: other}}}`),
 		whenDown("delete a Job", "alice", unavailable, http.MethodDelete, job1, ""),
+		whenDown("POST a Grant", "root", unavailable, http.MethodPost, grants, aGrant("x", "dev-batch")),
+		whenDown("widen a Grant", "rita", unavailable, mergePatch, grants+"/rita-reads", `{spec: {actions: [full]}}`),
+		whenDown("delete a Grant", "carol", unavailable, http.MethodDelete, grants+"/rita-reads", ""),
+		whenDown("join a Group", "mallory", unavailable, mergePatch, groups+"/marketers", `{spec: {members: [{kind: User, name: mallory}]}}`),
 		whenDown("delete a run", "alice", unavailable, http.MethodDelete, runs+"/$RUN", ""),
 	}
 }
