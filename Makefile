@@ -162,6 +162,7 @@ test-cel: ## Try each CEL rule of the CRDs.
 .PHONY: test-e2e
 test-e2e: ## Run the whole-system tests.
 	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=60m -p=1 ./test/e2e/...
+	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestRealPods$$' ./test/authorization
 
 .PHONY: test-outage
 test-outage: ## Ask what people ask while the authorization webhook fails; print each answer.
