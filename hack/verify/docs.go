@@ -37,10 +37,16 @@ type page struct {
 	path     string
 	headings []string
 	spans    []string // back-quoted text outside code blocks
-	cells    []string // the first cell of each table row
+	rows     []row
 	code     []string // lines of code blocks
 	links    []string
 	gaps     []string // places that somebody still has to fill
+}
+
+// row is a row of a table, below the last heading before it.
+type row struct {
+	heading string
+	cells   []string
 }
 
 func checkDocs(root string) ([]string, error) {
@@ -77,7 +83,15 @@ func checkDocs(root string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(problems, checkReasons(reasons, pages)...), nil
+	problems = append(problems, checkReasons(reasons, pages)...)
+	for _, more := range []func(string, map[string]page) ([]string, error){checkTests, checkRights} {
+		found, err := more(root, pages)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, found...)
+	}
+	return problems, nil
 }
 
 // readPages reads the Markdown files that git knows or would take, by path.
@@ -121,8 +135,10 @@ func parsePage(path, text string) page {
 			p.headings = append(p.headings, match[1])
 		}
 		if strings.HasPrefix(trimmed, "|") {
-			first, _, _ := strings.Cut(trimmed[1:], "|")
-			p.cells = append(p.cells, first)
+			p.rows = append(p.rows, row{
+				heading: lastHeading(p),
+				cells:   strings.Split(strings.Trim(trimmed, "|"), "|"),
+			})
 		}
 		for _, match := range codeSpan.FindAllStringSubmatch(line, -1) {
 			p.spans = append(p.spans, match[1])
@@ -132,6 +148,13 @@ func parsePage(path, text string) page {
 		}
 	}
 	return p
+}
+
+func lastHeading(p page) string {
+	if len(p.headings) == 0 {
+		return ""
+	}
+	return p.headings[len(p.headings)-1]
 }
 
 func checkTargets(p page, targets map[string]bool) []string {
@@ -235,7 +258,11 @@ func checkFields(crds []apiextensionsv1.CustomResourceDefinition, pages map[stri
 
 func describedFields(p page) map[string]bool {
 	described := map[string]bool{}
-	for _, text := range slices.Concat(p.headings, p.cells) {
+	texts := slices.Clone(p.headings)
+	for _, r := range p.rows {
+		texts = append(texts, r.cells[0])
+	}
+	for _, text := range texts {
 		described[normalField(text)] = true
 		for _, span := range codeSpan.FindAllStringSubmatch(text, -1) {
 			described[normalField(span[1])] = true

@@ -209,6 +209,72 @@ func TestDocs_wantAPageForEachKind(t *testing.T) {
 	wantProblems(t, got, err, "docs/spec/widget.md: missing")
 }
 
+func TestDocs_namedTestsExist(t *testing.T) {
+	root := tree(t, map[string]string{
+		"Makefile":                      "fast:\n\tgo test -run '^TestFast$$' -bench '^BenchmarkSlow$$' ./...\n",
+		"config/crd/bases/widgets.yaml": strings.Replace(widgetCRD, "kind: Widget", "kind: Test", 1),
+		"a/a_test.go":                   "package a\n\nfunc TestFast(t *testing.T) {}\n\nfunc FuzzParse_deep(f *testing.F) {}\n",
+		"b/b_test.go":                   "package b\n\nfunc BenchmarkOld(b *testing.B) {}\n\n// func TestGone(t *testing.T) {}\n",
+		"docs/traceability.md": "`TestFast`ᴬ, `FuzzParse_…`, `BenchmarkOld`; TestWords are none, and nor is `Tests`.\n" +
+			"`TestGone`, `TestFas`, `TestFast_…`\n\n```sh\ngo test -run TestInACodeBlock\n```\n",
+		"CHANGELOG.md": "`TestLongGone`\n",
+	})
+	pages, err := readPages(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := checkTests(root, pages)
+	wantProblems(t, got, err,
+		"Makefile: BenchmarkSlow: no such test",
+		"docs/traceability.md: TestGone: no such test",
+		"docs/traceability.md: TestFas: no such test",
+		"docs/traceability.md: TestFast_: no such test",
+		"docs/traceability.md: TestInACodeBlock: no such test")
+}
+
+func TestDocs_rightsAreThoseOfTheRoles(t *testing.T) {
+	const role = `
+kind: ClusterRole
+metadata: {name: grantry}
+rules:
+- {apiGroups: [""], resources: [pods, nodes], verbs: [get, list]}
+- {apiGroups: [a.dev], resources: [hooks], resourceNames: [mine], verbs: [patch]}
+---
+kind: Role
+metadata: {name: grantry}
+rules:
+- {apiGroups: [""], resources: [secrets], verbs: [get, update]}
+`
+	const text = "| `ClusterRole/grantry` | | `widgets` | `get` | under another heading |\n\n## Rights\n\n" +
+		"| role | group | resources | verbs | for |\n|---|---|---|---|---|\n" +
+		"| `ClusterRole/grantry` | | `pods`, `nodes` | `list`, `get` | looking |\n"
+	const hooks = "| `ClusterRole/grantry` | `a.dev` | `hooks/mine` | `patch` | x |\n"
+	cases := map[string]struct {
+		page string
+		want []string
+	}{
+		"all of it": {page: text + hooks + "| `Role/grantry` | | `secrets` | `get`, `update` | x |\n"},
+		"too little": {page: text + "| `Role/grantry` | | `secrets` | `get` | x |\n", want: []string{
+			`docs/operations.md: Rights: not in the table: ClusterRole/grantry: patch on hooks/mine of the group "a.dev"`,
+			`docs/operations.md: Rights: not in the table: Role/grantry: update on secrets of the group ""`,
+		}},
+		"too much, and by another role": {
+			page: text + hooks + "| `ClusterRole/grantry` | | `secrets` | `get`, `update` | x |\n",
+			want: []string{
+				`docs/operations.md: Rights: no role gives: ClusterRole/grantry: get, update on secrets of the group ""`,
+				`docs/operations.md: Rights: not in the table: Role/grantry: get, update on secrets of the group ""`,
+			},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			root := tree(t, map[string]string{"config/rbac/role.yaml": role})
+			got, err := checkRights(root, map[string]page{rightsPage: parsePage(rightsPage, tc.page)})
+			wantProblems(t, got, err, tc.want...)
+		})
+	}
+}
+
 func TestAnchors(t *testing.T) {
 	got := anchors(parsePage("x.md", "# Who can?\n## `spec.acl`, and more\n## Who can?\n"))
 	if diff := cmp.Diff([]string{"who-can", "specacl-and-more", "who-can-1"}, got); diff != "" {
