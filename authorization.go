@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/pflag"
@@ -47,11 +48,13 @@ func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store,
 		Handler: observe.traces.Handler("authorize", &authorization.Handler{
 			Authorizer: &authorizer.Authorizer{
 				Policy: store, Clock: clock.RealClock{}, Mode: o.Mode, DefaultInstance: o.DefaultInstance,
-				Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Work: work, Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound},
+				Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Work: work, Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound, OfNoRun: authorizer.ErrOfNoRun},
 			},
 			Clock: clock.RealClock{}, Log: observe.log,
 		}),
-		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache(), work) },
+		Prepare: func(ctx context.Context) error {
+			return errors.Join(joblookup.Prepare(ctx, mgr.GetCache(), work), store.WaitSynced(ctx))
+		},
 	}
 	if err := mgr.Add(server); err != nil {
 		return fmt.Errorf("add the authorization webhook: %w", err)

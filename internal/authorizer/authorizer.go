@@ -47,14 +47,18 @@ type Decision struct {
 	Err error
 }
 
-// ErrNotFound says that there is no such run, or that a pod is not the pod of a run.
-var ErrNotFound = errors.New("belongs to no Job")
+var (
+	// ErrNotFound says that there is no such run or pod.
+	ErrNotFound = errors.New("not found")
+	// ErrOfNoRun says that there is such a pod, and that it is no run's.
+	ErrOfNoRun = errors.New("belongs to no run")
+)
 
 // Lookup finds the Jobs that requests are about.
 type Lookup interface {
 	// JobOfRun returns the name of the Job of a JobRun, or ErrNotFound. It never guesses.
 	JobOfRun(ctx context.Context, namespace, name string) (string, error)
-	// JobOfPod returns the name of the Job of a run's pod, or ErrNotFound. It never guesses.
+	// JobOfPod returns the name of the Job of a run's pod, ErrNotFound or ErrOfNoRun. It never guesses.
 	JobOfPod(ctx context.Context, namespace, name string) (string, error)
 	// HoldsJobs reports whether there is a Job in a namespace, or in any if the namespace is empty.
 	HoldsJobs(ctx context.Context, namespace string) (bool, error)
@@ -235,99 +239,6 @@ func (c *call) runs(ctx context.Context, action permission.Actions) Decision {
 		return c.refuse(c.brief(failed))
 	}
 	return c.unknown("JobRun", ErrNotFound)
-}
-
-// pods decides a request on pods. Only those of runs are guarded.
-func (c *call) pods(ctx context.Context) Decision {
-	rec := podRecipe(c.Request)
-	if rec == noRecipe || !c.isSane() {
-		return Decision{Kind: Pods}
-	}
-	if c.Name == "" {
-		return c.podList(ctx, rec)
-	}
-	job, err := c.Lookup.JobOfPod(ctx, c.Namespace, c.Name)
-	if errors.Is(err, ErrNotFound) {
-		if c.Verb == verbList || c.Verb == verbWatch {
-			return c.podList(ctx, rec) // the pod may come
-		}
-		return Decision{Kind: Pods}
-	}
-	if !c.load() {
-		return c.refuse(NotLoaded)
-	}
-	if err != nil {
-		return c.unknown("Pod", err)
-	}
-	c.asked.of(rec, c.isStrict(), c.Namespace, c.instance(), job)
-	no := c.decide()
-	if no < 0 {
-		return c.allow()
-	}
-	if failed := c.asked.items[no]; c.mayName(failed, job) {
-		return c.refuse(c.brief(failed))
-	}
-	if !c.isStrict() {
-		return c.decided(Decision{}) // as if it were the pod of no run
-	}
-	return c.unknown("Pod", ErrNotFound)
-}
-
-// podList decides a request on pods without a name, or with the name of none that there is. A list that
-// is not pinned to the pods of runs also shows others, which is not Grantry's to allow.
-func (c *call) podList(ctx context.Context, rec recipe) Decision {
-	ofRuns, pinned := false, false
-	for i := range c.pins() {
-		ofRuns = ofRuns || c.Requirements[i].Key == runLabel && narrows(&c.Requirements[i])
-		_, _, ok := subtree(&c.Requirements[i])
-		pinned = pinned || ok
-	}
-	if !pinned && !ofRuns {
-		return c.openPodList(ctx, rec)
-	}
-	if !c.load() {
-		return c.refuse(NotLoaded)
-	}
-	for i := range c.pins() {
-		if path, _, ok := subtree(&c.Requirements[i]); ok {
-			c.asked.of(rec, c.isStrict(), c.Namespace, c.instance(), path)
-			if c.decide() < 0 {
-				return c.allow()
-			}
-		}
-	}
-	if ofRuns {
-		c.asked.of(rec, c.isStrict(), c.Namespace, c.instance(), "")
-		if c.decide() < 0 {
-			return c.allow()
-		}
-	}
-	return c.missing()
-}
-
-// openPodList decides a list of all pods: in strict mode, where Jobs are, only those may list who may see
-// the pods of all of them, and then RBAC decides.
-func (c *call) openPodList(ctx context.Context, rec recipe) Decision {
-	if !c.isStrict() {
-		return Decision{Kind: Pods}
-	}
-	holdsJobs, err := c.Lookup.HoldsJobs(ctx, c.Namespace)
-	if err != nil {
-		d := c.refuse("Grantry can't tell whether the namespace holds Jobs")
-		d.Err = err
-		return d
-	}
-	if !holdsJobs {
-		return Decision{Kind: Pods}
-	}
-	if !c.load() {
-		return c.refuse(NotLoaded)
-	}
-	c.asked.of(rec, true, c.Namespace, c.instance(), "")
-	if c.decide() < 0 {
-		return Decision{Kind: Pods}
-	}
-	return c.missing()
 }
 
 // collection decides a request on all objects, or on those that a label selector leaves.

@@ -11,8 +11,9 @@
 //	jobruns    get, list, watch                   read on the run's Job
 //	           create, update, patch, delete, …   run on the run's Job
 //	acls, grants, groups                          full on dcos:adminrouter:acs
-//	pods       get, list, watch; get log          a recipe: see recipes.go
-//	           exec, attach, portforward, ephemeralcontainers
+//	pods       get, list, watch; get log, status, resize
+//	           exec, attach, portforward, proxy, ephemeralcontainers
+//	                                              a recipe: see recipes.go
 //
 // A request that names an object is decided by the name. A create without one is allowed if there is
 // any name for which it could be; admission decides once the name is known. Any other request without a

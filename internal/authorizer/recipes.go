@@ -10,7 +10,8 @@ type question struct {
 
 // recipe is what a request on the pod of a run needs, after the recipes of DC/OS: "job access" with its
 // addition in strict mode, and "debugging". A terminal is not told from none, because the API server does
-// not say which is wanted; a container that is added to a pod changes the pod, and asks for update.
+// not say which is wanted. In strict mode a container that is added to a pod changes the pod, and asks for
+// update. In permissive mode "debugging" asks for nothing of the Job, as in DC/OS: who has it enters every run.
 type recipe uint8
 
 const (
@@ -29,6 +30,10 @@ func podRecipe(r *Request) recipe {
 		case verbGet, verbList, verbWatch:
 			return seeTask
 		}
+	case "status", "resize":
+		if r.Verb == verbGet {
+			return seeTask // they are read as the whole pod
+		}
 	case "log":
 		if r.Verb == verbGet {
 			return readLog
@@ -37,6 +42,8 @@ func podRecipe(r *Request) recipe {
 		if r.Verb == verbGet || r.Verb == verbCreate {
 			return enter
 		}
+	case "proxy":
+		return enter // whatever the verb: it is the method of the request that the pod receives
 	case "ephemeralcontainers":
 		switch r.Verb {
 		case verbGet, verbUpdate, verbPatch:

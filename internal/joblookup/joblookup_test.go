@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,8 +26,9 @@ import (
 )
 
 var (
-	errNone = errors.New("none")
-	errDown = errors.New("down")
+	errNone    = errors.New("none")
+	errOfNoRun = errors.New("of no run")
+	errDown    = errors.New("down")
 )
 
 func meta(name string, owner ...metav1.OwnerReference) metav1.ObjectMeta {
@@ -59,11 +61,11 @@ func there() []client.Object {
 	}
 }
 
-func reader(down bool, objects ...client.Object) (client.Client, *int) {
-	reads := new(int)
+func reader(down bool, objects ...client.Object) (client.Client, *atomic.Int64) {
+	reads := new(atomic.Int64)
 	return interceptor.NewClient(fake.NewClientBuilder().WithScheme(grantrytesting.Scheme).WithObjects(objects...).Build(), interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
-			*reads++
+			reads.Add(1)
 			if down {
 				return errDown
 			}
@@ -89,10 +91,16 @@ func TestLookup_jobOfPod(t *testing.T) {
 			full, _ := reader(false, there()...)
 			empty, _ := reader(false)
 			for where, l := range map[string]*Lookup{"cached": {Cached: full, Work: full, Live: full}, "just appeared": {Cached: empty, Work: empty, Live: full}} {
-				l.NotFound = errNone
-				got, err := l.JobOfPod(t.Context(), "n", name)
-				if got != want || (want == "") != errors.Is(err, errNone) {
-					t.Errorf("%s: %q, %v", where, got, err)
+				l.NotFound, l.OfNoRun = errNone, errOfNoRun
+				var wantErr error
+				switch {
+				case name == "none":
+					wantErr = errNone
+				case want == "":
+					wantErr = errOfNoRun
+				}
+				if got, err := l.JobOfPod(t.Context(), "n", name); got != want || !errors.Is(err, wantErr) {
+					t.Errorf("%s: %q, %v, want %v", where, got, err, wantErr)
 				}
 			}
 		})
@@ -106,12 +114,12 @@ func TestLookup_readsLiveOnceOnAMiss(t *testing.T) {
 	l := &Lookup{Cached: cached, Work: cached, Live: live, NotFound: errNone}
 	for _, tc := range []struct {
 		run, want string
-		reads     int
+		reads     int64
 	}{{"run", "dev.job", 0}, {"new", "dev.new", 1}, {"none", "", 1}} {
-		*reads = 0
+		reads.Store(0)
 		got, err := l.JobOfRun(t.Context(), "n", tc.run)
-		if got != tc.want || *reads != tc.reads || (tc.want == "") != errors.Is(err, errNone) {
-			t.Errorf("%s: %q, %v after %d live reads", tc.run, got, err, *reads)
+		if got != tc.want || reads.Load() != tc.reads || (tc.want == "") != errors.Is(err, errNone) {
+			t.Errorf("%s: %q, %v after %d live reads", tc.run, got, err, reads.Load())
 		}
 	}
 }
@@ -153,7 +161,7 @@ func TestLookup_tellsOfLiveReads(t *testing.T) {
 		"down":         {lookup: &Lookup{Cached: empty, Work: empty, Live: down}, want: []string{"pod error"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tc.lookup.NotFound = errNone
+			tc.lookup.NotFound, tc.lookup.OfNoRun = errNone, errOfNoRun
 			before := map[string]uint64{}
 			for _, object := range []string{"pod", "job", "jobrun"} {
 				for _, result := range []string{"found", "not_found", "error"} {

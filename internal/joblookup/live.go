@@ -18,11 +18,39 @@ import (
 	"github.com/grantry/grantry/internal/metrics"
 )
 
-// liveTimeout bounds what is read from the API server for one request, which waits for it.
+// liveTimeout bounds all that is read from the API server for one request, which waits for it. It is less than the
+// 3 s that the API server waits for an answer (config/authorization), so that this is the answer, and not its failure.
 const liveTimeout = 2 * time.Second
 
+// readWay goes a way with live reads. Whoever asks for the same meanwhile waits for the same reads; that one of them
+// goes away fails none of the others. What began before somebody asked proves to them that an object is there, but
+// not that it isn't: then they read it anew.
+func (l *Lookup) readWay(ctx context.Context, key string, all func(context.Context, way) (string, error)) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+	defer cancel()
+	for again := false; ; again = true {
+		began := false
+		read := l.underWay.DoChan(key, func() (any, error) {
+			began = true
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liveTimeout)
+			defer cancel()
+			return all(ctx, way{Lookup: l, live: true})
+		})
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("find the Job of %s: %w", key, context.Cause(ctx))
+		case result := <-read:
+			if result.Err != nil && !began && !again {
+				continue
+			}
+			job, _ := result.Val.(string)
+			return job, result.Err
+		}
+	}
+}
+
 // readLive reads an object from the API server, once. It is counted, and a span in the trace of the request
-// that waits for it.
+// that began it.
 func (l *Lookup) readLive(ctx context.Context, name types.NamespacedName, into client.Object) error {
 	what, result := labelOf(into), "found"
 	timer := prometheus.NewTimer(prometheus.ObserverFunc(func(seconds float64) {
@@ -32,8 +60,6 @@ func (l *Lookup) readLive(ctx context.Context, name types.NamespacedName, into c
 	ctx, span := trace.SpanFromContext(ctx).TracerProvider().Tracer("github.com/grantry/grantry/internal/joblookup").
 		Start(ctx, "read "+what, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
-	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
-	defer cancel()
 
 	err := l.Live.Get(ctx, name, into)
 	switch {

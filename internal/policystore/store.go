@@ -58,6 +58,7 @@ type Store struct {
 	snapshot atomic.Pointer[effective.Snapshot]
 	queue    queue
 	report   report
+	loaded   chan struct{} // closed once there is a snapshot
 
 	mu          sync.Mutex
 	subscribers []chan struct{}
@@ -71,7 +72,7 @@ var (
 
 // New returns a store that reads from c once it is started.
 func New(c cache.Cache, clk clock.Clock) *Store {
-	return &Store{cache: c, clock: clk, queue: queue{wake: make(chan struct{}, 1)}}
+	return &Store{cache: c, clock: clk, queue: queue{wake: make(chan struct{}, 1)}, loaded: make(chan struct{})}
 }
 
 // NeedLeaderElection is false: every replica decides.
@@ -82,6 +83,16 @@ func (s *Store) Snapshot() *effective.Snapshot { return s.snapshot.Load() }
 
 // Synced reports whether there is a complete snapshot.
 func (s *Store) Synced() bool { return s.Snapshot() != nil }
+
+// WaitSynced waits until there is a complete snapshot, or returns why ctx ended.
+func (s *Store) WaitSynced(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrNotSynced, context.Cause(ctx))
+	case <-s.loaded:
+		return nil
+	}
+}
 
 // ReadyCheck is a readiness check: a replica that knows no policy must not be asked.
 func (s *Store) ReadyCheck(*http.Request) error {
@@ -126,6 +137,7 @@ func (s *Store) Start(ctx context.Context) error {
 		}
 	}
 	s.load(ctx, s.queue.take())
+	close(s.loaded)
 	s.follow(ctx)
 	return nil
 }

@@ -159,6 +159,7 @@ func TestStore_isNotReadyBeforeItHasEverything(t *testing.T) {
 func TestStore_isSyncedWithNothing(t *testing.T) {
 	w := newWorld(t)
 	w.startSynced(t)
+	w.Expect(w.store.WaitSynced(t.Context())).To(Succeed())
 	w.Expect(w.may("alice", "dev", permission.Read)()).To(BeFalse())
 }
 
@@ -172,6 +173,9 @@ func TestStore_stopsBeforeItIsSynced(t *testing.T) {
 	w.Expect(store.Start(ctx)).To(Succeed())
 	w.Expect(store.Synced()).To(BeFalse())
 	w.Expect(store.ReadyCheck(nil)).To(MatchError(policystore.ErrNotSynced))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.Expect(store.WaitSynced(ended)).To(MatchError(policystore.ErrNotSynced))
 }
 
 func TestStore_followsGrants(t *testing.T) {

@@ -75,10 +75,13 @@ func tryClusterAdmin(t *testing.T, w *world) {
 	}
 	w.expect(t, carol, false, table["administers-the-policy"].may...)
 	w.expect(t, carol, false, "list jobs", "list jobs -A", "get jobs/status dev", "patch jobruns/status r1", "list pods", "watch pods", "list pods -A", "get pods r1",
-		"get pods/log r1", "create pods/exec r1", "create pods/attach r1", "create pods/portforward r1", "patch pods/ephemeralcontainers r1")
-	for _, text := range append(elsewhere, "get pods plain", "get pods forged", "get pods/log plain", "create pods/exec plain", "watch pods -n team", "get pods none") {
+		"get pods/log r1", "create pods/exec r1", "create pods/attach r1", "create pods/portforward r1", "patch pods/ephemeralcontainers r1",
+		"get pods/status r1", "get pods/resize r1", "get pods/proxy r1", "delete pods/proxy r1", "list pods -f metadata.name=r1", "watch pods -f metadata.name=r1",
+		"list pods -f metadata.name=none")
+	for _, text := range append(elsewhere, "get pods plain", "get pods forged", "get pods/log plain", "create pods/exec plain", "watch pods -n team", "get pods none", "get pods/status plain", "get pods/proxy plain") {
 		w.served(t, carol, text)
 	}
+	w.expect(t, carol, true, "list pods -f metadata.name=plain", "watch pods -f metadata.name=plain", "watch pods -f metadata.name=forged")
 	// With a Grant for all of the namespace the list is RBAC's again.
 	w.hold(t, "carol", jobsID+" read", mesos, "dcos:mesos:master:framework:role read", "dcos:mesos:master:executor:app_id read", "dcos:mesos:master:task:app_id read",
 		"dcos:mesos:agent:framework:role read", "dcos:mesos:agent:executor:app_id read", "dcos:mesos:agent:task:app_id read")

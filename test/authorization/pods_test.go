@@ -40,10 +40,15 @@ var (
 
 // What is wanted of a pod, and which strings the recipes have for it.
 var (
-	seeing   = []string{"get pods %s", "list pods -l " + inBatch, "watch pods -l " + inBatch}
+	seeing = []string{
+		"get pods %s", "list pods -l " + inBatch, "watch pods -l " + inBatch, "get pods/status %s", "get pods/resize %s",
+		"list pods -f metadata.name=%s", "watch pods -f metadata.name=%s",
+		"list pods -l " + inBatch + " -f metadata.name=r1", "watch pods -l " + inBatch + " -f metadata.name=other", "list pods -l " + inBatch + " -f metadata.name=none",
+	}
 	logs     = []string{"get pods/log %s"}
 	entering = []string{
 		"create pods/exec %s", "get pods/exec %s", "create pods/attach %s", "get pods/attach %s", "create pods/portforward %s", "get pods/portforward %s",
+		"get pods/proxy %s", "create pods/proxy %s", "update pods/proxy %s", "patch pods/proxy %s", "delete pods/proxy %s",
 	}
 	adding = []string{"patch pods/ephemeralcontainers %s", "update pods/ephemeralcontainers %s", "get pods/ephemeralcontainers %s"}
 )

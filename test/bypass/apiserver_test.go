@@ -115,7 +115,7 @@ func (s *server) serve(t *testing.T, mode permission.SecurityMode, address, dir 
 		Address: address, CertDir: dir, Callers: []string{"kube-apiserver"},
 		Handler: &authorization.Handler{Clock: clock.RealClock{}, Authorizer: &authorizer.Authorizer{
 			Policy: s.store, Clock: clock.RealClock{}, Mode: mode, DefaultInstance: "metronome",
-			Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Work: mgr.GetCache(), Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound},
+			Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Work: mgr.GetCache(), Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound, OfNoRun: authorizer.ErrOfNoRun},
 		}},
 		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache(), mgr.GetCache()) },
 	}

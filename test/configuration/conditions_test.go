@@ -113,7 +113,7 @@ func TestConditions_askWhatIsGuarded(t *testing.T) {
 	t.Parallel()
 	guard := &authorizer.Authorizer{Policy: notLoaded{}, Lookup: everywhere{}, Clock: clock.RealClock{}, Mode: permission.ModeStrict}
 	m := matcher(t, "strict")
-	verbs := []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "*", "bind", "impersonate", "proxy"}
+	verbs := []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "*", "bind", "impersonate", "proxy", ""}
 	subresources := []string{"", "status", "log", "exec", "attach", "portforward", "ephemeralcontainers", "proxy", "eviction", "binding", "resize", "scale", "*"}
 	asked, skipped := 0, 0
 	for _, resource := range []struct{ group, name string }{

@@ -216,7 +216,7 @@ func TestHandler_collectionsHoldWhatNamesGive(t *testing.T) {
 		selector, leaves := drawSelector(t)
 		several := of
 		several.LabelSelector = selector
-		if rapid.IntRange(0, 3).Draw(t, "by name") == 0 && of.Resource != "pods" {
+		if rapid.IntRange(0, 3).Draw(t, "by name") == 0 {
 			name := rapid.SampledFrom(someJobs).Draw(t, "name")
 			several.FieldSelector = selecting(name)
 			if of.Verb != "deletecollection" {

@@ -1,0 +1,85 @@
+package joblookup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+)
+
+// errNotCached says that the way can't be gone without reading from the API server.
+var errNotCached = errors.New("not in the cache")
+
+// way is that from an object to its Job, by the caches alone or with live reads of what they don't have.
+type way struct {
+	*Lookup
+	live bool
+}
+
+func (w way) ofPod(ctx context.Context, name types.NamespacedName) (string, error) {
+	of, err := get(ctx, w, w.Work, name, pod, "")
+	if err != nil {
+		return "", err
+	}
+	job, err := w.ofController(ctx, name.Namespace, metav1.GetControllerOfNoCopy(of))
+	if errors.Is(err, w.NotFound) {
+		return "", w.OfNoRun // the pod is there
+	}
+	return job, err
+}
+
+// ofController goes on from the controller of a pod.
+func (w way) ofController(ctx context.Context, namespace string, owner *metav1.OwnerReference) (string, error) {
+	if owner == nil || owner.Kind != "Job" || owner.APIVersion != batchv1.SchemeGroupVersion.String() {
+		return "", w.NotFound
+	}
+	of, err := get(ctx, w, w.Work, types.NamespacedName{Namespace: namespace, Name: owner.Name}, child, owner.UID)
+	if err != nil {
+		return "", err
+	}
+	owner = metav1.GetControllerOfNoCopy(of)
+	if owner == nil || owner.Kind != "JobRun" || owner.APIVersion != v1alpha1.GroupVersion.String() {
+		return "", w.NotFound
+	}
+	return w.ofRun(ctx, types.NamespacedName{Namespace: namespace, Name: owner.Name}, owner.UID)
+}
+
+func (w way) ofRun(ctx context.Context, name types.NamespacedName, uid types.UID) (string, error) {
+	run, err := get(ctx, w, w.Cached, name, func() *v1alpha1.JobRun { return &v1alpha1.JobRun{} }, uid)
+	if err != nil {
+		return "", err
+	}
+	return run.Spec.Job, nil
+}
+
+// get reads an object from a cache or, if it isn't there or is another one of that name, from the API
+// server, each time into a new value. The empty uid stands for any.
+func get[T client.Object](ctx context.Context, w way, cache client.Reader, name types.NamespacedName, empty func() T, uid types.UID) (T, error) {
+	var none T
+	cached := empty()
+	err := cache.Get(ctx, name, cached)
+	if err == nil && (uid == "" || cached.GetUID() == uid) {
+		return cached, nil
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return none, fmt.Errorf("read %T %s: %w", cached, name, err)
+	}
+	if !w.live {
+		return none, errNotCached
+	}
+	live := empty()
+	if err := w.readLive(ctx, name, live); err != nil {
+		return none, err
+	}
+	if uid != "" && live.GetUID() != uid {
+		return none, w.NotFound
+	}
+	return live, nil
+}
