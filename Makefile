@@ -195,6 +195,10 @@ bench-launch: ## Measure how many runs are launched in a second.
 bench-schedule: ## Measure 10,000 Jobs with schedules: idle, in an ordinary minute, and 1,000 due in one.
 	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=40m -run '^TestScheduleScale$$' ./test/e2e/...
 
+.PHONY: bench-admission
+bench-admission: ## Measure what admission adds to the creation of a Job.
+	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestCreateLatency$$' ./test/admission/...
+
 .PHONY: demo
 demo: ## Show the story of the README on a cluster of this machine.
 	$(API_SERVER) go run ./hack/demo

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -73,6 +74,7 @@ func managerCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.mode, "mode", string(controllers.ModePermissive), "Security mode: disabled, permissive or strict")
 	f.StringVar(&o.DefaultInstance, "default-instance", "metronome", "Namespace of the default Metronome instance, whose app_ids have no namespace in them")
+	f.DurationVar(&o.GroupsMaxAge, "owner-groups-max-age", 7*24*time.Hour, "How long the groups that a Job's owner was reported in count for launches; 0 is not at all")
 	f.StringVar(&o.Children.DefaultImage, "default-image", "docker.io/library/busybox:latest", "Image of a run that names none; artifacts are fetched in it, too")
 	f.StringVar(&o.Children.GPUResource, "gpu-resource", "nvidia.com/gpu", "Extended resource that gpus ask for")
 	f.IntVar(&o.JobWorkers, "job-workers", 32, "Jobs that are reconciled at once")

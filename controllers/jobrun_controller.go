@@ -50,7 +50,7 @@ func (r *JobRunReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) e
 		Owns(&batchv1.Job{}).
 		// The status of a Job is not the concern of its runs: it changes with each of them.
 		Watches(&v1alpha1.Job{}, handler.EnqueueRequestsFromMapFunc(r.unfinishedRunsOf), builder.WithPredicates(specChanged)).
-		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy}).
+		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy, every: groupsCheck}).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, RateLimiter: retryLimiter()}).
 		Complete(r)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -45,6 +46,9 @@ func ParseSecurityMode(s string) (SecurityMode, error) {
 // run it, could bring the run about by hand.
 const launchActions = permission.Run | permission.Create
 
+// authenticated is the group of every user and service account.
+const authenticated = "system:authenticated"
+
 // verdict says whether a Job may be launched. The zero verdict forbids.
 type verdict struct {
 	Allowed bool
@@ -73,6 +77,8 @@ type LaunchGate struct {
 	Mode SecurityMode
 	// DefaultInstance is the namespace whose app_ids have no namespace in them.
 	DefaultInstance string
+	// GroupsMaxAge is how long the groups that were stored with a Job's owner count. Zero: not at all.
+	GroupsMaxAge time.Duration
 
 	fresh *freshReader
 }
@@ -100,13 +106,13 @@ func (g *LaunchGate) Verdict(job *v1alpha1.Job) verdict { //nolint:revive // ver
 
 // questions are what must all be answered yes.
 func (g *LaunchGate) questions(job *v1alpha1.Job) []effective.Query {
-	owner := policystore.SubjectOf(*job.Spec.Owner)
+	now := g.Clock.Now()
 	base := effective.Query{
-		User:     owner,
-		Groups:   impliedGroups(*job.Spec.Owner),
+		User:     policystore.SubjectOf(*job.Spec.Owner),
+		Groups:   g.groupsOf(&job.Spec, now),
 		Resource: permission.JobResource(job.Namespace, job.Name),
 		AnyOf:    launchActions,
-		At:       g.Clock.Now(),
+		At:       now,
 	}
 	if g.Mode != ModeStrict {
 		return []effective.Query{base}
@@ -121,13 +127,20 @@ func (g *LaunchGate) questions(job *v1alpha1.Job) []effective.Query {
 	return []effective.Query{base, task}
 }
 
-// impliedGroups are the groups that every service account is in. Those of a user are not known here: only
-// the authenticator reports them, and Groups add to them.
-func impliedGroups(owner v1alpha1.Subject) []string {
-	if owner.Kind != v1alpha1.ServiceAccountSubject {
-		return nil
+// groupsOf are the groups of a Job's owner: those that follow from what it is, and for a user those that the
+// API server reported when the user last wrote the Job, unless that is too long ago. Groups add to them.
+func (g *LaunchGate) groupsOf(spec *v1alpha1.JobSpec, now time.Time) []string {
+	switch owner := spec.Owner; owner.Kind {
+	case v1alpha1.ServiceAccountSubject:
+		return []string{"system:serviceaccounts", "system:serviceaccounts:" + owner.Namespace, authenticated}
+	case v1alpha1.UserSubject:
+		if r := spec.OwnerGroups; r != nil && now.Sub(r.ReportedAt.Time) < g.GroupsMaxAge {
+			return append([]string{authenticated}, r.Names...)
+		}
+		return []string{authenticated}
+	case v1alpha1.GroupSubject:
 	}
-	return []string{"system:serviceaccounts", "system:serviceaccounts:" + owner.Namespace, "system:authenticated"}
+	return nil
 }
 
 // decide puts each question to a snapshot. The first no is the verdict; the first question's Grant is

@@ -488,26 +488,60 @@ func TestLaunchGate_countsChecks(t *testing.T) {
 	}
 }
 
-func TestImpliedGroups(t *testing.T) {
+func TestLaunchGate_groupsOf(t *testing.T) {
 	t.Parallel()
+	const maxAge = time.Hour
+	user := v1alpha1.Subject{Kind: v1alpha1.UserSubject, Name: "alice"}
+	reported := func(ago time.Duration) *v1alpha1.ReportedGroups {
+		return &v1alpha1.ReportedGroups{Names: []string{"dev", "ops"}, ReportedAt: metav1.NewTime(policyNoon.Add(-ago))}
+	}
 	cases := map[string]struct {
-		owner v1alpha1.Subject
-		want  []string
+		owner  v1alpha1.Subject
+		groups *v1alpha1.ReportedGroups
+		want   []string
 	}{
-		"a user's are known to the authenticator alone": {owner: v1alpha1.Subject{Kind: v1alpha1.UserSubject, Name: "alice"}},
-		"a group is in none":                            {owner: v1alpha1.Subject{Kind: v1alpha1.GroupSubject, Name: "devs"}},
-		"a service account": {
-			owner: v1alpha1.Subject{Kind: v1alpha1.ServiceAccountSubject, Namespace: "ci", Name: "bot"},
-			want:  []string{"system:serviceaccounts", "system:serviceaccounts:ci", "system:authenticated"},
+		"a user's, of whom nothing was reported": {owner: user, want: []string{"system:authenticated"}},
+		"a user's, just reported":                {owner: user, groups: reported(0), want: []string{"system:authenticated", "dev", "ops"}},
+		"a user's, almost too old":               {owner: user, groups: reported(maxAge - 1), want: []string{"system:authenticated", "dev", "ops"}},
+		"a user's, too old":                      {owner: user, groups: reported(maxAge), want: []string{"system:authenticated"}},
+		"a group is in none, whatever is stored": {owner: v1alpha1.Subject{Kind: v1alpha1.GroupSubject, Name: "devs"}, groups: reported(0)},
+		"a service account's are derived, whatever is stored": {
+			owner: v1alpha1.Subject{Kind: v1alpha1.ServiceAccountSubject, Namespace: "ci", Name: "bot"}, groups: reported(0),
+			want: []string{"system:serviceaccounts", "system:serviceaccounts:ci", "system:authenticated"},
 		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(tc.want, impliedGroups(tc.owner)); diff != "" {
-				t.Errorf("impliedGroups() (-want +got):\n%s", diff)
+			gate := &LaunchGate{GroupsMaxAge: maxAge}
+			got := gate.groupsOf(&v1alpha1.JobSpec{Owner: &tc.owner, OwnerGroups: tc.groups}, policyNoon)
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("groupsOf() (-want +got):\n%s", diff)
 			}
 		})
+	}
+	if got := (&LaunchGate{}).groupsOf(&v1alpha1.JobSpec{Owner: &user, OwnerGroups: reported(0)}, policyNoon); len(got) != 1 {
+		t.Errorf("without a maximum age %v count, want none that were stored", got)
+	}
+}
+
+// TestLaunchGate_reportedGroups: a Grant to a group of the identity provider launches, by the snapshot and
+// live, until the report is too old.
+func TestLaunchGate_reportedGroups(t *testing.T) {
+	t.Parallel()
+	grant := makeGrant("dev-run", "dev", "unused", v1alpha1.ActionRun)
+	grant.Spec.Subjects = []v1alpha1.Subject{{Kind: v1alpha1.GroupSubject, Name: "idp-dev"}}
+	policy := []client.Object{jobsACL("dev", "dev"), grant}
+	gate, _ := gateOn(t, ModePermissive, fakePolicyClient(interceptor.Funcs{}, policy...), policy...)
+	gate.GroupsMaxAge = time.Hour
+	job := plannedJob()
+	job.Spec.OwnerGroups = &v1alpha1.ReportedGroups{Names: []string{"idp-dev"}, ReportedAt: metav1.NewTime(policyNoon)}
+	if got, err := gate.Confirm(t.Context(), gate.Verdict(job)); err != nil || !got.Allowed || got.Grant != "dev-run" {
+		t.Errorf("Confirm() = %+v, %v; want it allowed by dev-run", got, err)
+	}
+	job.Spec.OwnerGroups.ReportedAt = metav1.NewTime(policyNoon.Add(-time.Hour))
+	if got := gate.Verdict(job); got.Allowed {
+		t.Errorf("Verdict() = %+v with an old report, want a refusal", got)
 	}
 }
 

@@ -20,11 +20,17 @@ import (
 // costs about a microsecond for each Job; while Grants stream in, this bounds how often it is paid.
 const policyPause = 50 * time.Millisecond
 
+// groupsCheck is how often it is asked which owners' groups have become too old to count: no change of the
+// policy tells.
+const groupsCheck = time.Minute
+
 // policySource is a source of reconcile requests: whenever the policy changes or a window opens or closes,
-// it asks what that affects.
+// and every so often, it asks what that affects.
 type policySource struct {
 	store    *policystore.Store
 	affected func(context.Context) ([]ctrl.Request, error)
+	// every is how often it asks without a change.
+	every time.Duration
 }
 
 var _ source.SyncingSource = policySource{}
@@ -50,11 +56,14 @@ func (s policySource) WaitForSync(ctx context.Context) error {
 func (s policySource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	changed := s.store.Subscribe()
 	go func() {
+		ticker := time.NewTicker(s.every)
+		defer ticker.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-changed:
+			case <-ticker.C:
 			}
 			requests, err := s.affected(ctx)
 			if err != nil {

@@ -40,7 +40,7 @@ func TestPolicySource_enqueuesWhatAChangeAffects(t *testing.T) {
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())
 	t.Cleanup(queue.ShutDown)
 	affected, times := asked(func() ([]ctrl.Request, error) { return []ctrl.Request{request("run")}, nil })
-	if err := (policySource{store: held.Store, affected: affected}).Start(t.Context(), queue); err != nil {
+	if err := (policySource{store: held.Store, affected: affected, every: time.Hour}).Start(t.Context(), queue); err != nil {
 		t.Fatal(err)
 	}
 	next := func(what string) {
@@ -62,13 +62,26 @@ func TestPolicySource_enqueuesWhatAChangeAffects(t *testing.T) {
 	next("the edge of a window")
 }
 
+func TestPolicySource_asksWithoutAChange(t *testing.T) {
+	t.Parallel()
+	held := holdPolicy(t, clocktesting.NewFakeClock(policyNoon))
+	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())
+	t.Cleanup(queue.ShutDown)
+	affected, times := asked(func() ([]ctrl.Request, error) { return []ctrl.Request{request("run")}, nil })
+	if err := (policySource{store: held.Store, affected: affected, every: time.Millisecond}).Start(t.Context(), queue); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, times, "question")
+	receive(t, times, "second question")
+}
+
 func TestPolicySource_anErrorIsNotTheLastQuestion(t *testing.T) {
 	t.Parallel()
 	held := holdPolicy(t, clocktesting.NewFakeClock(policyNoon))
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())
 	t.Cleanup(queue.ShutDown)
 	affected, times := asked(func() ([]ctrl.Request, error) { return nil, errors.New("no list") })
-	if err := (policySource{store: held.Store, affected: affected}).Start(t.Context(), queue); err != nil {
+	if err := (policySource{store: held.Store, affected: affected, every: time.Hour}).Start(t.Context(), queue); err != nil {
 		t.Fatal(err)
 	}
 	held.tell(t, makeACL("dev", "dcos:adminrouter:acs"))

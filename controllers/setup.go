@@ -10,6 +10,7 @@ package controllers
 
 import (
 	"fmt"
+	"time"
 
 	authorizationv1client "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/utils/clock"
@@ -25,6 +26,8 @@ type Settings struct {
 	Mode SecurityMode
 	// DefaultInstance is the namespace whose app_ids have no namespace in them.
 	DefaultInstance string
+	// GroupsMaxAge is how long the groups that were stored with a Job's owner count for launches.
+	GroupsMaxAge time.Duration
 	// Children says how children are made.
 	Children batchjob.Options
 	// JobWorkers and RunWorkers are how many Jobs and runs are reconciled at once.
@@ -34,7 +37,7 @@ type Settings struct {
 // SetupAll registers every reconciler with a manager.
 func SetupAll(mgr ctrl.Manager, store *policystore.Store, settings Settings) error {
 	gate := &LaunchGate{
-		Policy: store, Clock: clock.RealClock{}, Mode: settings.Mode, DefaultInstance: settings.DefaultInstance,
+		Policy: store, Clock: clock.RealClock{}, Mode: settings.Mode, DefaultInstance: settings.DefaultInstance, GroupsMaxAge: settings.GroupsMaxAge,
 		fresh: newFreshReader(mgr.GetAPIReader()),
 	}
 	recorder := mgr.GetEventRecorder("grantry")

@@ -12,10 +12,16 @@ import (
 )
 
 // StampJob makes a Job that is created or updated say whose it is, and where in the hierarchy. The warnings
-// are for the requester. old is nil at create.
+// are for the requester. An update that the requester may not make is refused before it is corrected: what is
+// left of it might be nothing, and look like a success. old is nil at create.
 func StampJob(r *Request, old, job *v1alpha1.Job) (warnings []string, err error) {
 	if r.IsOperator() {
 		return nil, nil // it knows better
+	}
+	if r.Operation == Update {
+		if err := r.needForJob(old, job); err != nil {
+			return nil, err
+		}
 	}
 	stampLabels(job, rightLabels(job.Name, labelsOf(old)))
 	owner, warning, err := r.ownerOf(old, job)
@@ -132,6 +138,9 @@ func CheckJob(r *Request, old, job *v1alpha1.Job) error {
 	if err := r.needForJob(old, job); err != nil || r.Operation == Delete {
 		return err
 	}
+	if err := r.needToDisown(old, job); err != nil {
+		return err
+	}
 	if err := checkLabels(job, rightLabels(job.Name, labelsOf(old)), labelsOf(old)); err != nil {
 		return err
 	}
@@ -159,13 +168,16 @@ func (r *Request) needForJob(old, job *v1alpha1.Job) error {
 	if equality.Semantic.DeepEqual(old.Spec, job.Spec) && isBeside(old, job) {
 		return nil
 	}
-	if err := r.Need(permission.Update, resource, object); err != nil {
-		return err
+	return r.Need(permission.Update, resource, object)
+}
+
+// needToDisown asks for the right to delete where an update changes what a Job is deleted with.
+func (r *Request) needToDisown(old, job *v1alpha1.Job) error {
+	if r.Operation != Update || job.DeletionTimestamp != nil || !disowns(old, job) {
+		return nil
 	}
-	if disowns(old, job) {
-		return r.Need(permission.Delete, resource, object)
-	}
-	return nil
+	object := Object{Resource: "jobs", Namespace: job.Namespace, Name: job.Name}
+	return r.Need(permission.Delete, permission.JobResource(job.Namespace, job.Name), object)
 }
 
 // checkOwner verifies what StampJob stamps: another webhook may have come later, or ours not at all.

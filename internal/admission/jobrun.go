@@ -14,8 +14,13 @@ func StampRun(r *Request, old, run *v1alpha1.JobRun) (warnings []string, err err
 	if r.IsOperator() {
 		return nil, nil // it knows better
 	}
+	if r.Operation == Update {
+		if err := r.needForRun(old, run); err != nil {
+			return nil, err
+		}
+	}
 	stampLabels(run, rightLabels(run.Spec.Job, labelsOf(old)))
-	if r.Operation != Create {
+	if r.Operation == Update {
 		return nil, nil // the spec can't change
 	}
 	wanted := run.Spec.RequestedBy
@@ -37,19 +42,8 @@ func CheckRun(r *Request, old, run *v1alpha1.JobRun) error {
 	if r.IsOperator() {
 		return nil // creates, adopts, labels and deletes runs
 	}
-	subject := run
-	if r.Operation == Delete {
-		subject = old
-	}
-	beside := r.Operation == Update && equality.Semantic.DeepEqual(old.Spec, run.Spec) && isBeside(old, run)
-	if !beside {
-		object := Object{Resource: "jobruns", Namespace: subject.Namespace, Name: subject.Name}
-		if err := r.Need(permission.Run, permission.JobResource(subject.Namespace, subject.Spec.Job), object); err != nil {
-			return err
-		}
-	}
-	if r.Operation == Delete {
-		return nil
+	if err := r.needForRun(old, run); err != nil || r.Operation == Delete {
+		return err
 	}
 	if err := checkLabels(run, rightLabels(run.Spec.Job, labelsOf(old)), labelsOf(old)); err != nil {
 		return err
@@ -61,6 +55,18 @@ func CheckRun(r *Request, old, run *v1alpha1.JobRun) error {
 		return invalid("metadata.ownerReferences: only Grantry says which Job a run belongs to; leave them as they are")
 	}
 	return nil
+}
+
+// needForRun asks for the right to run the run's Job.
+func (r *Request) needForRun(old, run *v1alpha1.JobRun) error {
+	if r.Operation == Delete {
+		run = old
+	}
+	if r.Operation == Update && equality.Semantic.DeepEqual(old.Spec, run.Spec) && isBeside(old, run) {
+		return nil
+	}
+	object := Object{Resource: "jobruns", Namespace: run.Namespace, Name: run.Name}
+	return r.Need(permission.Run, permission.JobResource(run.Namespace, run.Spec.Job), object)
 }
 
 // checkOrigin refuses a new run that says of its origin what is not so.

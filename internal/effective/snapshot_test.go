@@ -350,3 +350,18 @@ func TestExplain_isBounded(t *testing.T) {
 		t.Errorf("got %v", e)
 	}
 }
+
+func TestSnapshot_IsMember(t *testing.T) {
+	t.Parallel()
+	s, _ := Build(Input{Groups: []Group{{Name: "ops", Members: []Subject{UserSubject("alice"), ServiceAccount("ci", "bot")}}}})
+	for who, want := range map[Subject]bool{
+		UserSubject("alice"): true, ServiceAccount("ci", "bot"): true, UserSubject("bob"): false, GroupSubject("alice"): false, {}: false,
+	} {
+		if got := s.IsMember(who, "ops"); got != want {
+			t.Errorf("IsMember(%v, ops) = %v, want %v", who, got, want)
+		}
+	}
+	if s.IsMember(UserSubject("alice"), "dev") {
+		t.Error("alice is in dev, of which there is no Group")
+	}
+}

@@ -6,10 +6,10 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -32,10 +33,13 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
+	grantryauthorizer "github.com/grantry/grantry/internal/authorizer"
+	"github.com/grantry/grantry/internal/joblookup"
 	"github.com/grantry/grantry/internal/permission"
 	"github.com/grantry/grantry/internal/policystore"
 	grantrytesting "github.com/grantry/grantry/internal/testing"
-	admission "github.com/grantry/grantry/internal/webhook/admission"
+	"github.com/grantry/grantry/internal/webhook/admission"
+	"github.com/grantry/grantry/internal/webhook/authorization"
 	"github.com/grantry/grantry/internal/webhook/certificates"
 )
 
@@ -64,12 +68,15 @@ type options struct {
 	// controllers runs the whole operator, and not only its webhooks.
 	controllers bool
 	mode        permission.SecurityMode
-	// withoutWebhooks leaves the API server alone.
+	// authorization makes the API server ask Grantry about requests, too.
+	authorization bool
+	// withoutWebhooks leaves writes alone.
 	withoutWebhooks bool
-	settle          time.Duration
+	// settle is as in certificates.Settings.
+	settle time.Duration
 }
 
-// start runs an API server with RBAC alone, and the webhooks under the operator's own rights.
+// start runs an API server, and the webhooks under the operator's own rights.
 func start(t *testing.T, o options) *world {
 	t.Helper()
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
@@ -82,6 +89,11 @@ func start(t *testing.T, o options) *world {
 	ctrl.SetLogger(logr.Discard())
 	g := NewWithT(t)
 	environment := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")}, Scheme: grantrytesting.Scheme}
+	var authorizer *authorization.Server
+	if o.authorization {
+		address, dir := grantrytesting.AuthorizeBy(t, environment, string(o.mode))
+		authorizer = &authorization.Server{Address: address, CertDir: dir}
+	}
 	config, err := environment.Start()
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() {
@@ -99,7 +111,7 @@ func start(t *testing.T, o options) *world {
 	}
 	if !o.withoutWebhooks {
 		w.install(t)
-		w.run(t, o)
+		w.run(t, o, authorizer)
 	}
 	return w
 }
@@ -134,21 +146,21 @@ func (w *world) install(t *testing.T) {
 }
 
 // run serves the webhooks, and waits until the API server may call them.
-func (w *world) run(t *testing.T, o options) {
+func (w *world) run(t *testing.T, o options, authorizer *authorization.Server) {
 	t.Helper()
 	g := NewWithT(t)
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	host, port, err := net.SplitHostPort(grantrytesting.FreeAddress(t))
 	g.Expect(err).NotTo(HaveOccurred())
-	port := listener.Addr().(*net.TCPAddr).Port
-	g.Expect(listener.Close()).To(Succeed())
-	w.configurations, err = grantrytesting.WebhookConfigurations(fmt.Sprintf("https://localhost:%d", port))
+	number, err := strconv.Atoi(port)
+	g.Expect(err).NotTo(HaveOccurred())
+	w.configurations, err = grantrytesting.WebhookConfigurations("https://localhost:" + port)
 	g.Expect(err).NotTo(HaveOccurred())
 	w.register(t)
 
 	mgr, err := ctrl.NewManager(w.config(t, operator, "system:serviceaccounts", "system:serviceaccounts:grantry-system"), ctrl.Options{
 		Scheme: grantrytesting.Scheme, Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller:    ctrlconfig.Controller{SkipNameValidation: new(true)},
-		WebhookServer: webhook.NewServer(webhook.Options{Host: "127.0.0.1", Port: port, TLSOpts: []func(*tls.Config){w.certificates.TLS}}),
+		WebhookServer: webhook.NewServer(webhook.Options{Host: host, Port: number, TLSOpts: []func(*tls.Config){w.certificates.TLS}}),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	store := policystore.New(mgr.GetCache(), clock.RealClock{})
@@ -160,6 +172,9 @@ func (w *world) run(t *testing.T, o options) {
 		DNSNames: []string{"localhost"}, Settle: o.settle, Clock: clock.RealClock{},
 	})).To(Succeed())
 	g.Expect(admission.Setup(mgr, admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.mode, Operator: operator, Rule: rule})).To(Succeed())
+	if authorizer != nil {
+		authorize(t, mgr, o, store, authorizer)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
@@ -171,6 +186,9 @@ func (w *world) run(t *testing.T, o options) {
 		w.stop = func() {}
 	}
 	t.Cleanup(func() { w.stop() })
+	if authorizer != nil {
+		g.Eventually(func() error { return authorizer.ReadyCheck(nil) }).WithTimeout(waitFor).Should(Succeed(), "the authorization webhook is ready")
+	}
 	started := mgr.GetWebhookServer().StartedChecker()
 	g.Eventually(func() error {
 		for _, check := range []healthz.Checker{store.ReadyCheck, w.certificates.ReadyCheck, started} {
@@ -180,6 +198,21 @@ func (w *world) run(t *testing.T, o options) {
 		}
 		return nil
 	}).WithTimeout(waitFor).Should(Succeed(), "the webhooks are ready")
+}
+
+// authorize makes a manager answer the API server's authorization requests.
+func authorize(t *testing.T, mgr ctrl.Manager, o options, store *policystore.Store, server *authorization.Server) {
+	t.Helper()
+	g := NewWithT(t)
+	work, err := joblookup.NewCache(mgr.GetConfig(), cache.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()}, joblookup.OfRuns)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(mgr.Add(work)).To(Succeed())
+	server.Handler = &authorization.Handler{Clock: clock.RealClock{}, Authorizer: &grantryauthorizer.Authorizer{
+		Policy: store, Clock: clock.RealClock{}, Mode: o.mode, DefaultInstance: space,
+		Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Work: work, Live: mgr.GetAPIReader(), NotFound: grantryauthorizer.ErrNotFound},
+	}}
+	server.Prepare = func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache(), work) }
+	g.Expect(mgr.Add(server)).To(Succeed())
 }
 
 // config is how a user reaches the API server, with a certificate.

@@ -60,6 +60,14 @@ func (c *Certificates) TLS(config *tls.Config) {
 	}
 }
 
+// Served is the certificate that is served, in PEM, or nil.
+func (c *Certificates) Served() []byte {
+	if serving := c.state.serving.Load(); serving != nil {
+		return serving.tls
+	}
+	return nil
+}
+
 // ReadyCheck is a readiness check: there is a certificate, and the API server is told to trust it.
 func (c *Certificates) ReadyCheck(*http.Request) error {
 	if why := c.state.unready.Load(); why != nil && *why != "" {

@@ -1,0 +1,132 @@
+package admission
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/internal/permission"
+)
+
+// TestRotation_losesNoRequest makes a new CA and certificate while requests run. Each request that validating
+// and mutating admission must answer is answered, before, while and after both are replaced.
+func TestRotation_losesNoRequest(t *testing.T) {
+	w := start(t, options{mode: permission.ModePermissive, settle: 2 * time.Second})
+	g := NewWithT(t)
+	before := w.bundle(t)
+	served := w.certificates.Served()
+
+	const writers = 4
+	var group sync.WaitGroup
+	var sent, sentAfter atomic.Int64
+	var rotated atomic.Bool
+	stop := make(chan struct{})
+	failures := make(chan error, writers)
+	for range writers {
+		c := w.as(t, "writer", "system:masters")
+		group.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := c.Create(t.Context(), newJob("dev.load"), client.DryRunAll); err != nil {
+					failures <- err
+					return
+				}
+				sent.Add(1)
+				if rotated.Load() {
+					sentAfter.Add(1)
+				}
+			}
+		})
+	}
+	g.Eventually(sent.Load).WithTimeout(waitFor).Should(BeNumerically(">", 50), "requests run")
+
+	secret := &corev1.Secret{}
+	key := types.NamespacedName{Namespace: "grantry-system", Name: w.secret}
+	g.Expect(w.admin.Get(t.Context(), key, secret)).To(Succeed())
+	old := secret.Data["ca.crt"]
+	g.Expect(w.admin.Patch(t.Context(), secret, client.RawPatch(types.JSONPatchType, []byte(`[{"op":"remove","path":"/data/ca.crt"}]`)))).To(Succeed())
+
+	g.Eventually(func() []byte { return w.bundle(t) }).WithTimeout(waitFor).ShouldNot(Equal(before), "the new CA is in the bundle")
+	g.Expect(bytes.Contains(w.bundle(t), old)).To(BeTrue(), "the old CA is still in it")
+	g.Expect(w.certificates.ReadyCheck(nil)).To(Succeed(), "the replica stays in service")
+	g.Eventually(func() []byte { return w.certificates.Served() }).WithTimeout(waitFor).ShouldNot(Equal(served), "the new certificate is served")
+
+	// As when the overlap is over: the API server forgets its connections, and trusts the new CA alone.
+	g.Expect(w.admin.Get(t.Context(), key, secret)).To(Succeed())
+	w.trustOnly(t, secret.Data["ca.crt"])
+	rotated.Store(true)
+	g.Eventually(sentAfter.Load).WithTimeout(waitFor).Should(BeNumerically(">", 50), "requests go on")
+	close(stop)
+	group.Wait()
+	close(failures)
+	var errs []error
+	for err := range failures {
+		errs = append(errs, err)
+	}
+	g.Expect(errors.Join(errs...)).NotTo(HaveOccurred(), "a request was lost")
+	t.Logf("%d requests, %d of them with the new certificate", sent.Load(), sentAfter.Load())
+}
+
+// TestReady_notBeforeTheBundle: a replica that the API server does not trust yet must not be sent requests.
+func TestReady_notBeforeTheBundle(t *testing.T) {
+	w := start(t, options{mode: permission.ModePermissive})
+	g := NewWithT(t)
+	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	g.Expect(w.admin.Get(t.Context(), types.NamespacedName{Name: "grantry"}, configuration)).To(Succeed())
+	g.Expect(w.admin.Delete(t.Context(), configuration)).To(Succeed())
+	g.Eventually(func() error { return w.certificates.ReadyCheck(nil) }).WithTimeout(waitFor).
+		Should(MatchError(ContainSubstring("the webhooks are not registered")), "nothing validates")
+
+	configuration.ResourceVersion, configuration.UID = "", ""
+	for i := range configuration.Webhooks {
+		configuration.Webhooks[i].ClientConfig.CABundle = nil
+	}
+	g.Expect(w.admin.Create(t.Context(), configuration)).To(Succeed())
+	g.Eventually(func() error { return w.certificates.ReadyCheck(nil) }).WithTimeout(waitFor).Should(Succeed(), "the bundle is back")
+	g.Expect(w.admin.Create(t.Context(), newJob("dev.batch.job1"))).To(Succeed())
+}
+
+// bundle is what the API server trusts for validation.
+func (w *world) bundle(t *testing.T) []byte {
+	t.Helper()
+	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	if err := w.admin.Get(t.Context(), types.NamespacedName{Name: "grantry"}, configuration); err != nil {
+		t.Fatal(err)
+	}
+	return configuration.Webhooks[0].ClientConfig.CABundle
+}
+
+// trustOnly makes a CA the only one that the API server trusts.
+func (w *world) trustOnly(t *testing.T, ca []byte) {
+	t.Helper()
+	mutating, validating := &admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	for _, configuration := range []client.Object{mutating, validating} {
+		if err := w.admin.Get(t.Context(), types.NamespacedName{Name: "grantry"}, configuration); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range mutating.Webhooks {
+		mutating.Webhooks[i].ClientConfig.CABundle = ca
+	}
+	for i := range validating.Webhooks {
+		validating.Webhooks[i].ClientConfig.CABundle = ca
+	}
+	for _, configuration := range []client.Object{mutating, validating} {
+		if err := w.admin.Update(t.Context(), configuration); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
