@@ -56,7 +56,7 @@ func loadZone(name string) (*time.Location, error) {
 // widestChange is more than any two offsets of a zone differ by.
 const widestChange = 48 * time.Hour
 
-// Next is the first time of the schedule after an instant, or zero if there is none within 50 years. The
+// Next is the first time of the schedule after an instant, or zero if there is none within 130 years. The
 // search is bounded: it takes a few steps for each year at the most.
 func (c *Cron) Next(after time.Time) time.Time {
 	from := after.Truncate(time.Second).Add(time.Second)

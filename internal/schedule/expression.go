@@ -16,9 +16,10 @@ const (
 	lastYear  = 2099
 )
 
-// searchYears is how far ahead a next time is looked for. The rarest day is a 29 February on a given weekday:
-// it comes every 28 years, and after 40 where a century is not a leap year.
-const searchYears = 50
+// searchYears is how far ahead a next time is looked for: from any moment on, every year that an expression
+// may name. The rarest day without a year, a 29 February on a given weekday, comes every 28 years, and after 40
+// where a century is not a leap year.
+const searchYears = lastYear - firstYear + 1
 
 // cronField is one of the six fields of an expression.
 type cronField struct {
@@ -65,7 +66,7 @@ func numbered(first int, names ...string) map[string]int {
 // library evaluates what translate has made of an expression. Its own grammar is wider than ours: it is
 // never given what a user wrote.
 var library = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Year | cron.Extended).
-	WithMaxSearchYears(max(searchYears, lastYear-firstYear+1))
+	WithMaxSearchYears(searchYears)
 
 // parseExpression reads five fields and an optional year. It refuses what no day can match.
 func parseExpression(expression string) (*cron.SpecSchedule, error) {
