@@ -168,6 +168,7 @@ type call struct {
 	at       time.Time
 	asked    list
 	yes      [maxQuestions]effective.Verdict // to asked
+	no       int                             // the place in asked of the first that is answered no, or -1
 }
 
 // load takes the snapshot that the whole request is decided by.
@@ -302,13 +303,14 @@ func (c *call) holds(action permission.Actions, path string) bool {
 
 // decide asks all questions, and returns the place of the first that is answered no, or -1.
 func (c *call) decide() int {
-	for i := range c.asked.n {
-		c.yes[i] = c.snapshot.Decide(c.query(c.asked.items[i]))
-		if !c.yes[i].Allowed {
-			return i
+	for c.no = range c.asked.n {
+		c.yes[c.no] = c.snapshot.Decide(c.query(c.asked.items[c.no]))
+		if !c.yes[c.no].Allowed {
+			return c.no
 		}
 	}
-	return -1
+	c.no = -1
+	return c.no
 }
 
 func (c *call) isStrict() bool { return c.Mode == permission.ModeStrict }

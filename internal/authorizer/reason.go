@@ -58,13 +58,12 @@ func (c *call) where() string {
 	return c.Namespace
 }
 
-// missing refuses for the first of the questions that is answered no.
+// missing refuses for the first of the questions that is answered no. They have been decided before.
 func (c *call) missing() Decision {
-	no := c.decide()
-	if no < 0 {
-		return c.refuse("not allowed") // not reached: callers have asked, of the same snapshot and time
+	if c.no < 0 {
+		return c.refuse("not allowed") // not reached: who asks has seen a no
 	}
-	return c.refuse(c.brief(c.asked.items[no]))
+	return c.refuse(c.brief(c.asked.items[c.no]))
 }
 
 // brief says of what a question asks that the user may not do it.
