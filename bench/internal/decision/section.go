@@ -44,7 +44,7 @@ func Compare(ctx context.Context, sizes []int, log io.Writer) (report.Section, e
 		t.add(fmt.Sprintf("%s grants in %d namespaces", report.Count(barAt), tenants), figures, Figure.cell)
 		t.add("times Grantry's", figures, Figure.ratio)
 	}
-	s.Body = fmt.Sprintf("Time of one decision: the median of %d rounds (the quickest and the slowest), in which the engines take turns. Answers compared before, all of them right.%s\n\n%s\n%s",
+	s.Body = fmt.Sprintf("Processor time of one decision, the collection of garbage included: the median of %d rounds (the quickest–the slowest), in which the engine and Grantry take turns. Answers compared before, all of them right.%s\n\n%s\n%s",
 		rounds, verified, report.Table(t), modelled())
 	return s, nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 var grantryKind = Kind{
-	Name:     Grantry,
+	Name: Grantry, Ours: true,
 	Modelled: "ACLs and Grants as they are, windows included.",
 	New: func(w *world.World) (*Engine, error) {
 		snapshot, err := Snapshot(w)
