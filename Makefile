@@ -65,7 +65,7 @@ lint-fix: $(LINT) ## Lint, format and correct what can be corrected.
 
 .PHONY: test
 test: ## Run every test but the whole-system ones, against a real API server.
-	$(API_SERVER) go test $$(go list ./... | grep -v '/internal/effective$$')
+	$(API_SERVER) go test -timeout=30m $$(go list ./... | grep -v '/internal/effective$$')
 	go test ./internal/effective # by itself: it compares two speeds
 	go test -C hack/devcluster ./...
 
@@ -78,7 +78,7 @@ RACE ?= $(patsubst %,./internal/%/...,authorizer decisionlog joblookup metrics p
 
 .PHONY: test-race
 test-race: ## Run the tests of the packages RACE with the race detector.
-	$(API_SERVER) CGO_ENABLED=1 go test -race $(RACE)
+	$(API_SERVER) CGO_ENABLED=1 go test -race -timeout=30m $(RACE)
 
 .PHONY: test-fuzz
 test-fuzz: ## Run each fuzz test of the module for FUZZTIME: tries (20000x) or a time (30s).
@@ -165,7 +165,7 @@ test-cel: ## Try each CEL rule of the CRDs.
 .PHONY: test-e2e
 test-e2e: ## Run the whole-system tests.
 	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=60m -p=1 ./test/e2e/...
-	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestRealPods$$' ./test/authorization
+	$(API_SERVER) go test -tags e2e -count=1 -timeout=30m -v -run '^TestRealPods$$' ./test/authorization
 
 .PHONY: test-outage
 test-outage: ## Ask what people ask while the authorization webhook fails; print each answer.
@@ -177,7 +177,7 @@ measure-revocation: ## Measure how long a revoked permission goes on to work.
 
 .PHONY: test-devcluster
 test-devcluster: ## Start a cluster, kill it, look for what is left; switch another one's mode.
-	go test -C hack/devcluster -tags cluster -count=1 -run Integration -v .
+	go test -C hack/devcluster -tags cluster -count=1 -timeout=30m -run Integration -v .
 
 .PHONY: bench
 bench: ## Measure against other engines and through an API server: ONLY=decision, webhook or cluster, ARGS=flags.
