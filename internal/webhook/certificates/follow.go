@@ -86,6 +86,10 @@ func (c *Certificates) follow(mgr ctrl.Manager, s Settings) error {
 // Reconcile makes the API server trust what is in the Secret, and then serves it.
 func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	current, err := f.read(ctx)
+	if errors.Is(err, errEmpty) {
+		_ = f.notReady(err)
+		return reconcile.Result{}, nil // the rotator fills it in, which is an event
+	}
 	if err != nil {
 		return reconcile.Result{}, f.notReady(err)
 	}
@@ -113,6 +117,9 @@ func (f *follower) notReady(err error) error {
 // errMissing says that the API server does not call the webhooks at all, or does not trust them.
 var errMissing = errors.New("the webhooks are not registered")
 
+// errEmpty says that no certificate was made yet, or that it was thrown away to get another.
+var errEmpty = errors.New("there is no certificate yet")
+
 // read returns what the Secret holds.
 func (f *follower) read(ctx context.Context) (*served, error) {
 	secret := &corev1.Secret{}
@@ -121,7 +128,7 @@ func (f *follower) read(ctx context.Context) (*served, error) {
 	}
 	pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
 	if err != nil {
-		return nil, fmt.Errorf("the Secret %s holds no certificate yet: %w", f.Secret, err)
+		return nil, fmt.Errorf("%w in %s: %w", errEmpty, f.Secret, err)
 	}
 	return &served{pair: &pair, tls: secret.Data["tls.crt"], ca: secret.Data["ca.crt"]}, nil
 }
