@@ -193,7 +193,7 @@ bench-launch: ## Measure how many runs are launched in a second.
 
 .PHONY: bench-schedule
 bench-schedule: ## Measure 10,000 Jobs with schedules: idle, in an ordinary minute, and 1,000 due in one.
-	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=40m -run '^TestScheduleScale$$' ./test/e2e/...
+	$(API_SERVER) SCHEDULED_JOBS=$${SCHEDULED_JOBS:-10000} go test -tags e2e -count=1 -v -timeout=40m -run '^TestScheduleScale$$' ./test/e2e/...
 
 .PHONY: bench-admission
 bench-admission: ## Measure what admission adds to the creation of a Job.

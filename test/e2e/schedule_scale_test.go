@@ -20,19 +20,18 @@ import (
 	"github.com/grantry/grantry/test/harness"
 )
 
-// Sizes of TestScheduleScale. SCHEDULED_JOBS overrides how many Jobs have a schedule. A thousandth of them is
-// due in an ordinary minute, and burst of them in one.
+// Sizes of TestScheduleScale, beside SCHEDULED_JOBS, which says how many Jobs have a schedule. A thousandth of
+// them is due in an ordinary minute, and burst of them in one.
 const (
-	scheduledJobs = 10000
-	burst         = 1000
-	idleFor       = 30 * time.Second
+	burst   = 1000
+	idleFor = 30 * time.Second
 )
 
 func scheduledCount(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("SCHEDULED_JOBS")
 	if text == "" {
-		return scheduledJobs
+		t.Skip("a measurement, made by make bench-schedule; SCHEDULED_JOBS is not set")
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < burst {
