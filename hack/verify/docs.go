@@ -41,6 +41,7 @@ type page struct {
 	code     []string // lines of code blocks
 	links    []string
 	gaps     []string // places that somebody still has to fill
+	empty    []string // problems of generated blocks
 }
 
 // row is a row of a table, below the last heading before it.
@@ -67,6 +68,7 @@ func checkDocs(root string) ([]string, error) {
 		p := pages[path]
 		problems = append(problems, checkTargets(p, targets)...)
 		problems = append(problems, checkLinks(root, p, pages)...)
+		problems = append(problems, p.empty...)
 		for _, left := range p.gaps {
 			problems = append(problems, fmt.Sprintf("%s: %q: fill the gap", path, left))
 		}
@@ -115,7 +117,7 @@ func readPages(root string) (map[string]page, error) {
 }
 
 func parsePage(path, text string) page {
-	p := page{path: path}
+	p := page{path: path, empty: emptyBlocks(path, text)}
 	fenced := false
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")

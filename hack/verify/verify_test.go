@@ -275,6 +275,13 @@ rules:
 	}
 }
 
+func TestEmptyBlocks(t *testing.T) {
+	const text = "<!-- begin a -->\n| x | 1 |\n<!-- end a -->\n<!-- begin b -->\n\n<!-- end b -->\n<!-- begin c -->\nx\n<!-- end d -->\n"
+	wantProblems(t, emptyBlocks("x.md", text), nil,
+		`x.md: the block "b" is empty, or has another's end`,
+		`x.md: the block "c" is empty, or has another's end`)
+}
+
 func TestAnchors(t *testing.T) {
 	got := anchors(parsePage("x.md", "# Who can?\n## `spec.acl`, and more\n## Who can?\n"))
 	if diff := cmp.Diff([]string{"who-can", "specacl-and-more", "who-can-1"}, got); diff != "" {
