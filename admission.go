@@ -58,7 +58,7 @@ func (o *admissionOptions) server() (webhook.Server, error) {
 }
 
 // setUpAdmission adds the admission webhooks, on every replica, if an address is set.
-func (o *options) setUpAdmission(ctx context.Context, mgr ctrl.Manager, store *policystore.Store) error {
+func (o *options) setUpAdmission(ctx context.Context, mgr ctrl.Manager, store *policystore.Store, observe observers) error {
 	if o.admission.address == "" {
 		return nil
 	}
@@ -85,7 +85,9 @@ func (o *options) setUpAdmission(ctx context.Context, mgr ctrl.Manager, store *p
 	}); err != nil {
 		return err
 	}
-	if err := admission.Setup(mgr, admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.Mode, Operator: operator, Rule: store.Rule}); err != nil {
+	if err := admission.Setup(mgr, admission.Settings{
+		Policy: store, Clock: clock.RealClock{}, Mode: o.Mode, Operator: operator, Rule: store.Rule, Log: observe.log, Traces: observe.traces,
+	}); err != nil {
 		return err
 	}
 	if err := mgr.AddReadyzCheck("admission", mgr.GetWebhookServer().StartedChecker()); err != nil {

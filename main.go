@@ -137,7 +137,7 @@ func (o *options) run(ctx context.Context) error {
 	if err := o.setUpAuthorization(mgr, store, observe); err != nil {
 		return err
 	}
-	if err := o.setUpAdmission(ctx, mgr, store); err != nil {
+	if err := o.setUpAdmission(ctx, mgr, store, observe); err != nil {
 		return err
 	}
 	return errors.Join(mgr.Start(ctx), observe.close(ctx))

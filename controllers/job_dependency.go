@@ -2,10 +2,8 @@ package controllers
 
 import (
 	"context"
-	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -53,33 +51,15 @@ func (p *jobPlan) followDependencies(in jobInput) {
 // lookup finds a Job among those that were gathered.
 func (in jobInput) lookup(id string) *v1alpha1.Job { return in.Jobs[id] }
 
-// dependenciesOf gathers the Jobs that a Job depends on, be it by way of others. Those that are being
-// deleted are none.
+// dependenciesOf gathers the Jobs that a Job depends on, be it by way of others.
 func (r *JobReconciler) dependenciesOf(ctx context.Context, job *v1alpha1.Job) (map[string]*v1alpha1.Job, error) {
-	if len(job.Spec.Dependencies) == 0 {
-		return nil, nil
-	}
-	jobs := map[string]*v1alpha1.Job{}
-	for open := []*v1alpha1.Job{job}; len(open) > 0; {
-		from := open[len(open)-1]
-		open = open[:len(open)-1]
-		for _, d := range from.Spec.Dependencies {
-			if _, seen := jobs[d.ID]; seen {
-				continue
-			}
-			found := &v1alpha1.Job{}
-			switch err := r.Get(ctx, types.NamespacedName{Namespace: job.Namespace, Name: d.ID}, found); {
-			case apierrors.IsNotFound(err), err == nil && !found.DeletionTimestamp.IsZero():
-				jobs[d.ID] = nil
-			case err != nil:
-				return nil, fmt.Errorf("read dependency %s: %w", d.ID, err)
-			default:
-				jobs[d.ID] = found
-				open = append(open, found)
-			}
+	return schedule.Gather(job, func(id string) (*v1alpha1.Job, error) {
+		found := &v1alpha1.Job{}
+		if err := r.Get(ctx, types.NamespacedName{Namespace: job.Namespace, Name: id}, found); err != nil {
+			return nil, client.IgnoreNotFound(err)
 		}
-	}
-	return jobs, nil
+		return found, nil
+	})
 }
 
 // dependentsOf maps a Job to those that depend on it: to all, if what it is or depends on has changed, and

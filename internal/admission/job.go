@@ -129,14 +129,17 @@ func (r *Request) reported() []string {
 	return names[:min(len(names), maxReported)]
 }
 
-// CheckJob refuses a request on a Job that the requester may not make, or whose result says of somebody what
-// is not so. old is nil at create, job at delete.
+// CheckJob refuses a request on a Job that the requester may not make, whose result says of somebody what is
+// not so, or that leaves a Job that can't run when it is to. old is nil at create, job at delete.
 func CheckJob(r *Request, old, job *v1alpha1.Job) error {
 	if r.IsOperator() && r.Operation == Update && equality.Semantic.DeepEqual(old.Spec, job.Spec) {
 		return nil // its labels
 	}
-	if err := r.needForJob(old, job); err != nil || r.Operation == Delete {
+	if err := r.needForJob(old, job); err != nil {
 		return err
+	}
+	if r.Operation == Delete {
+		return r.checkDeletion(old)
 	}
 	if err := r.needToDisown(old, job); err != nil {
 		return err
@@ -147,7 +150,10 @@ func CheckJob(r *Request, old, job *v1alpha1.Job) error {
 	if err := r.checkOwner(old, job); err != nil {
 		return err
 	}
-	return r.checkOwnerGroups(old, job)
+	if err := r.checkOwnerGroups(old, job); err != nil {
+		return err
+	}
+	return r.checkSchedule(old, job)
 }
 
 // needForJob asks for what the operation takes, by the name under which the Job is stored.

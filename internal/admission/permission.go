@@ -28,7 +28,12 @@ type Object struct {
 
 // Need refuses a request unless the requester holds one of the actions on a resource, or stands above grants.
 func (r *Request) Need(anyOf permission.Actions, on permission.Resource, object Object) error {
-	if r.Mode == permission.ModeDisabled || r.Holds(anyOf, on) {
+	if r.Mode == permission.ModeDisabled {
+		return nil
+	}
+	by := r.decide(anyOf, on)
+	r.Basis.Answered(Answer{Resource: on, AnyOf: anyOf, By: by})
+	if by.Allowed {
 		return nil
 	}
 	if above, err := r.overrides(object); err != nil || above {
@@ -43,9 +48,17 @@ func (r *Request) Need(anyOf permission.Actions, on permission.Resource, object 
 
 // Holds reports whether grants give the requester one of the actions on a resource now.
 func (r *Request) Holds(anyOf permission.Actions, on permission.Resource) bool {
-	return r.Snapshot != nil && r.Snapshot.Decide(effective.Query{
+	return r.decide(anyOf, on).Allowed
+}
+
+// decide asks the policy. As long as there is none it allows nothing.
+func (r *Request) decide(anyOf permission.Actions, on permission.Resource) effective.Verdict {
+	if r.Snapshot == nil {
+		return effective.Verdict{}
+	}
+	return r.Snapshot.Decide(effective.Query{
 		User: effective.UserSubject(r.By.Name), Groups: r.By.Groups, Resource: on, AnyOf: anyOf, At: r.At,
-	}).Allowed
+	})
 }
 
 // IsSuperuser reports whether grants make the requester a superuser.

@@ -38,6 +38,21 @@ type Question struct {
 	Verb, Group, Resource, Namespace, Name string
 }
 
+// String is the verb and what it is on, as RBAC names them.
+func (q Question) String() string {
+	text := q.Verb + " on " + q.Resource
+	if q.Group != "" {
+		text += "." + q.Group
+	}
+	if q.Name != "" {
+		text += " " + q.Name
+	}
+	if q.Namespace != "" {
+		text += " in " + q.Namespace
+	}
+	return text
+}
+
 // Ask answers a question. It may take a request to the API server: rules ask only what can decide.
 type Ask func(Question) (bool, error)
 
@@ -57,6 +72,10 @@ type Request struct {
 	LiveACL func(name string) (*v1alpha1.ACL, error)
 	// Jobs lists the Jobs of a namespace, or with an empty name all. They are shared: they must not be changed.
 	Jobs func(namespace string) ([]v1alpha1.Job, error)
+	// Cluster reads the Jobs that a Job depends on, and those that depend on it.
+	Cluster Cluster
+	// Basis takes what the decision rests on; nil if nobody wants to know.
+	Basis *Basis
 }
 
 // Cause says why a request is refused, in a closed set.
@@ -105,6 +124,9 @@ func (r *Request) asked(q Question) (bool, error) {
 	yes, err := r.Ask(q)
 	if err != nil {
 		return false, unavailable("the API server can't be asked now whether %s may %q %s: %v", r.who(), q.Verb, q.Resource, err)
+	}
+	if yes {
+		r.Basis.HasVerb(q)
 	}
 	return yes, nil
 }

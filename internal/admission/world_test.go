@@ -59,7 +59,8 @@ func by(t *testing.T, o Operation, user string, yes ...Question) *Request {
 	return &Request{
 		Operation: o, By: Requester{Name: user, Groups: []string{"idp-" + user, everyone}},
 		Snapshot: policy(t), Mode: permission.ModePermissive, Operator: operatorName, At: noon,
-		Ask: func(q Question) (bool, error) { return slices.Contains(yes, q), nil },
+		Ask:     func(q Question) (bool, error) { return slices.Contains(yes, q), nil },
+		Cluster: &jobs{},
 	}
 }
 
@@ -72,6 +73,29 @@ func override(resource, name string) Question {
 }
 
 var errAway = errors.New("away")
+
+// jobs is a Cluster. Jobs of live alone were created a moment ago, those of cached alone deleted.
+type jobs struct {
+	cached, live map[string]*v1alpha1.Job // by name
+	err          error
+	reads        int // of live
+}
+
+func (j *jobs) Job(_, name string) (*v1alpha1.Job, error) { return j.cached[name], j.err }
+
+func (j *jobs) LiveJob(_, name string) (*v1alpha1.Job, error) {
+	j.reads++
+	return j.live[name], j.err
+}
+
+func (j *jobs) Dependents(_, name string) (found []v1alpha1.Job, err error) {
+	for _, other := range slices.Sorted(maps.Keys(j.cached)) {
+		if slices.Contains(j.cached[other].Spec.Dependencies, v1alpha1.Dependency{ID: name}) {
+			found = append(found, *j.cached[other])
+		}
+	}
+	return found, j.err
+}
 
 func user(name string) *v1alpha1.Subject {
 	return &v1alpha1.Subject{Kind: v1alpha1.UserSubject, Name: name}

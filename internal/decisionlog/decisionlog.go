@@ -59,16 +59,19 @@ func (o Options) Validate() error {
 // Entry is a decision. It must not be changed once it was added.
 type Entry struct {
 	Time time.Time
-	// Webhook is who decided: authorization.
+	// Webhook is who decided: authorization or admission.
 	Webhook string
 	User    string
 	Groups  []string
 	// Credential names what the user proved itself with, as the API server reports it.
 	Credential string
 	Verb       string
-	Target     Target
-	Asked      []Question
-	Verdict    string
+	// Operation is that of an admission request (CREATE, UPDATE, DELETE), DryRun whether nothing is to be stored.
+	Operation string
+	DryRun    bool
+	Target    Target
+	Asked     []Question
+	Verdict   string
 	// Refused says that something was asked for that is not held, or could not be decided.
 	Refused bool
 	Reason  string
@@ -201,7 +204,7 @@ func (e *Entry) bound(groups bool) {
 	}
 	e.groups, e.Groups = len(e.Groups), names
 	for _, s := range []*string{
-		&e.User, &e.Credential, &e.Verb, &e.Target.Group, &e.Target.Resource, &e.Target.Subresource,
+		&e.User, &e.Credential, &e.Verb, &e.Operation, &e.Target.Group, &e.Target.Resource, &e.Target.Subresource,
 		&e.Target.Namespace, &e.Target.Name, &e.Target.Path,
 	} {
 		*s = clip(*s, maxString)

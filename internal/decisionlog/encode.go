@@ -23,6 +23,8 @@ type Line struct {
 	GroupNames          []string `json:"groupNames,omitempty"`
 	Credential          string   `json:"credential,omitempty"`
 	Verb                string   `json:"verb"`
+	Operation           string   `json:"operation,omitempty"`
+	DryRun              bool     `json:"dryRun,omitempty"`
 	Target              Target   `json:"target"`
 	Asked               []Asked  `json:"asked,omitempty"`
 	Verdict             string   `json:"verdict"`
@@ -46,7 +48,7 @@ const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 func lineOf(e *Entry) Line {
 	line := Line{
 		Time: e.Time.UTC().Format(timeFormat), Webhook: e.Webhook, User: e.User, Groups: e.groups, GroupNames: e.Groups, Credential: e.Credential,
-		Verb: e.Verb, Target: e.Target, Verdict: e.Verdict, Refused: e.Refused, Reason: e.Reason, LatencyMicroseconds: e.Latency.Round(time.Microsecond).Microseconds(),
+		Verb: e.Verb, Operation: e.Operation, DryRun: e.DryRun, Target: e.Target, Verdict: e.Verdict, Refused: e.Refused, Reason: e.Reason, LatencyMicroseconds: e.Latency.Round(time.Microsecond).Microseconds(),
 		TraceID: e.TraceID,
 	}
 	for _, q := range e.Asked {

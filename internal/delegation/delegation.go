@@ -61,6 +61,8 @@ type need struct {
 type Need struct {
 	// ACL is the ACL whose RBAC verb "grant" would do instead.
 	ACL string
+	// Resource is what the ACL protects; zero if the ACL does not exist.
+	Resource permission.Resource
 	// ACLMissing says that the ACL does not exist, so that nobody knows what it will protect.
 	ACLMissing bool
 	// From and Until are the window for which "full" is needed; a zero Until is for ever.
@@ -71,11 +73,19 @@ type Need struct {
 	HeldNow bool
 }
 
+// Held is authority that a requester has, and the grant that gives it for as long as it is needed.
+type Held struct {
+	Resource permission.Resource
+	By       effective.Verdict
+}
+
 // Decision says whether a change may be made. The zero Decision refuses.
 type Decision struct {
 	// Missing is the authority that the requester lacks, sorted by ACL. If the requester holds the RBAC verb
 	// "grant" on each of these ACLs, nothing is missing.
 	Missing []Need
+	// Held is the authority that the requester has, in the order in which it was asked for.
+	Held []Held
 	// EveryACL says that the verb "grant" on a single ACL does not do: it must be held on all of them.
 	EveryACL bool
 	// LastSuperuser says that nobody would be a permanent superuser any more. Nothing outweighs that.
@@ -112,7 +122,10 @@ func (r Request) decide(what string, s scope, needs []need, next ...effective.Ch
 	d.decided = true
 	d.LastSuperuser = r.isLastSuperuser(next...)
 	for _, n := range needs {
-		if !r.holds(n) {
+		claim := n.claim()
+		if by := r.Policy.CoveredBy(r.User, r.Groups, r.At, claim); by.Allowed {
+			d.Held = append(d.Held, Held{Resource: claim.Resource, By: by})
+		} else {
 			d.Missing = append(d.Missing, r.describe(n))
 		}
 	}
@@ -122,7 +135,7 @@ func (r Request) decide(what string, s scope, needs []need, next ...effective.Ch
 
 // holds reports whether the requester has the authority that is needed.
 func (r Request) holds(n need) bool {
-	return len(r.Policy.Covers(r.User, r.Groups, r.At, []effective.Claim{n.claim()})) == 0
+	return r.Policy.CoveredBy(r.User, r.Groups, r.At, n.claim()).Allowed
 }
 
 // claim is full on the resource. What an unknown ACL will protect is only covered by what covers everything.
@@ -139,7 +152,7 @@ func (n need) claim() effective.Claim {
 
 // describe says how near the requester comes to what it lacks.
 func (r Request) describe(n need) Need {
-	missing := Need{ACL: n.acl, ACLMissing: n.resource.IsZero(), From: n.from, Until: n.until}
+	missing := Need{ACL: n.acl, Resource: n.resource, ACLMissing: n.resource.IsZero(), From: n.from, Until: n.until}
 	if missing.ACLMissing {
 		return missing
 	}

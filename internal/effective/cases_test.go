@@ -216,7 +216,11 @@ func checkReverse(t interface {
 	for _, name := range q.AnyOf.Names() {
 		action, _ := permission.ParseAction(name)
 		claim := Claim{permission.Rule{Resource: q.Resource, Actions: action}, q.At, q.At.Add(1)}
-		covered = covered || len(s.Covers(q.User, q.Groups, q.At, []Claim{claim})) == 0
+		isCovered := len(s.Covers(q.User, q.Groups, q.At, []Claim{claim})) == 0
+		if by := s.CoveredBy(q.User, q.Groups, q.At, claim); by.Allowed != isCovered || isCovered != (by.Grant != "" && by.ACL != "") {
+			t.Errorf("CoveredBy: %+v, Covers: %v", by, isCovered)
+		}
+		covered = covered || isCovered
 	}
 	if covered != v.Allowed {
 		t.Errorf("Covers: %v, Decide: %+v", covered, v)

@@ -262,6 +262,41 @@ func TestCovers_inWindows(t *testing.T) {
 	}
 }
 
+// What covers a claim is one grant that is open for all of its window, and gives all of its actions.
+func TestCoveredBy(t *testing.T) {
+	t.Parallel()
+	s, _ := Build(Input{
+		ACLs: []ACL{acl1("dev", jobsOf+":dev"), acl1("dev-x", jobsOf+":dev.x"), acl1("super", "dcos:superuser")},
+		Grants: []Grant{
+			{Name: "short", ACL: "dev", Subjects: []Subject{alice}, Actions: full, ExpiresAt: noon.Add(time.Hour)},
+			{Name: "long", ACL: "dev-x", Subjects: []Subject{alice}, Actions: full, ExpiresAt: noon.Add(2 * time.Hour)},
+			grant1("by-group", "dev-x", read, GroupSubject("devs")),
+			grant1("root", "super", run, root),
+		},
+	})
+	dev := permission.JobResource("metronome", "dev.x")
+	for name, tc := range map[string]struct {
+		user    Subject
+		groups  []string
+		actions permission.Actions
+		until   time.Time
+		want    string
+	}{
+		"the broader one while it lasts":   {alice, nil, full, noon.Add(time.Hour), "short"},
+		"the one that lasts":               {alice, nil, full, noon.Add(2 * time.Hour), "long"},
+		"none lasts for ever":              {alice, nil, full, time.Time{}, ""},
+		"a group's":                        {alice, []string{"devs"}, read, time.Time{}, "by-group"},
+		"two that would have to add up":    {bob, []string{"devs"}, read | run, time.Time{}, ""},
+		"a superuser's gives every action": {root, nil, full | read, time.Time{}, "root"},
+		"nothing asked":                    {root, nil, 0, time.Time{}, ""},
+	} {
+		claim := Claim{Rule: permission.Rule{Resource: dev, Actions: tc.actions}, ExpiresAt: tc.until}
+		if by := s.CoveredBy(tc.user, tc.groups, noon, claim); by.Grant != tc.want || by.Allowed != (tc.want != "") {
+			t.Errorf("%s: %+v, want %q", name, by, tc.want)
+		}
+	}
+}
+
 func TestPermissionsOf_directFirstWithStates(t *testing.T) {
 	t.Parallel()
 	s, _ := Build(organization)

@@ -16,6 +16,35 @@ import (
 // Lookup finds a Job by its id in the namespace at hand; nil if there is none.
 type Lookup func(id string) *v1alpha1.Job
 
+// Gather reads the Jobs that a Job depends on, be it by way of others, each once: what the rules below look
+// at. read returns nil for a Job that does not exist. Those that are being deleted are none.
+func Gather(job *v1alpha1.Job, read func(id string) (*v1alpha1.Job, error)) (map[string]*v1alpha1.Job, error) {
+	if len(job.Spec.Dependencies) == 0 {
+		return nil, nil
+	}
+	jobs := map[string]*v1alpha1.Job{}
+	for open := []*v1alpha1.Job{job}; len(open) > 0; {
+		from := open[len(open)-1]
+		open = open[:len(open)-1]
+		for _, d := range from.Spec.Dependencies {
+			if _, seen := jobs[d.ID]; seen {
+				continue
+			}
+			found, err := read(d.ID)
+			if err != nil {
+				return nil, fmt.Errorf("read dependency %s: %w", d.ID, err)
+			}
+			if found == nil || !found.DeletionTimestamp.IsZero() {
+				jobs[d.ID] = nil
+				continue
+			}
+			jobs[d.ID] = found
+			open = append(open, found)
+		}
+	}
+	return jobs, nil
+}
+
 // OwnRuns is what matters of a Job's own runs for whether its parents' bring about another.
 type OwnRuns struct {
 	// Unfinished is how many have not ended.

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -163,6 +164,29 @@ func TestValidateDependencies_looksAtEachJobOnce(t *testing.T) {
 	}
 	if limit := layers*width + 2; looked > limit {
 		t.Errorf("%d looks at %d Jobs", looked, layers*width)
+	}
+}
+
+// What is gathered is what the rules look at: each Job once, none that is going, and nothing if a read fails.
+func TestGather(t *testing.T) {
+	t.Parallel()
+	going := dependent("going", "a")
+	going.DeletionTimestamp = minute(0)
+	there := map[string]*v1alpha1.Job{
+		"a": dependent("a"), "b": dependent("b", "a", "loop"), "loop": dependent("loop", "b"), "going": going, "apart": dependent("apart"),
+	}
+	var read []string
+	got, err := Gather(dependent("z", "b", "going", "none"), func(id string) (*v1alpha1.Job, error) {
+		read = append(read, id)
+		return there[id], nil
+	})
+	want := map[string]*v1alpha1.Job{"a": there["a"], "b": there["b"], "loop": there["loop"], "going": nil, "none": nil}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil || len(read) != len(want) {
+		t.Errorf("Gather() read %v, and failed with %v (-want +got):\n%s", read, err, diff)
+	}
+	away := errors.New("away")
+	if _, err := Gather(dependent("z", "b"), func(string) (*v1alpha1.Job, error) { return nil, away }); !errors.Is(err, away) {
+		t.Errorf("a failed read: %v", err)
 	}
 }
 

@@ -40,9 +40,9 @@ func (w *world) addPolicy(t *testing.T, mgr ctrl.Manager, o options) policystore
 	g.Expect(err).NotTo(HaveOccurred())
 	key, err := admission.LoadKey(t.Context(), direct, types.NamespacedName{Namespace: "grantry-system", Name: w.secret})
 	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(index.Register(t.Context(), mgr.GetFieldIndexer())).To(Succeed())
 	if o.controllers {
 		w.store.Rule = policystore.Rule{Admission: true, Key: key}
-		g.Expect(index.Register(t.Context(), mgr.GetFieldIndexer())).To(Succeed())
 		g.Expect(controllers.SetupAll(mgr, w.store, controllers.Settings{Mode: o.mode, JobWorkers: 2, RunWorkers: 2})).To(Succeed())
 	}
 	return w.store.Rule

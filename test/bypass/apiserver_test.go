@@ -37,6 +37,7 @@ import (
 
 	"github.com/grantry/grantry/internal/attestation"
 	"github.com/grantry/grantry/internal/authorizer"
+	"github.com/grantry/grantry/internal/index"
 	"github.com/grantry/grantry/internal/joblookup"
 	"github.com/grantry/grantry/internal/permission"
 	"github.com/grantry/grantry/internal/policystore"
@@ -119,6 +120,7 @@ func (s *server) serve(t *testing.T, mode permission.SecurityMode, address, dir 
 		}},
 		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache(), mgr.GetCache()) },
 	}
+	g.Expect(index.Register(t.Context(), mgr.GetFieldIndexer())).To(Succeed())
 	g.Expect(mgr.Add(s.store)).To(Succeed())
 	g.Expect(mgr.Add(asked)).To(Succeed())
 	g.Expect(admission.Setup(mgr, admission.Settings{Policy: s.store, Clock: clock.RealClock{}, Mode: mode, Operator: operator, Rule: s.store.Rule})).To(Succeed())

@@ -9,16 +9,12 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	authorizationv1client "k8s.io/client-go/kubernetes/typed/authorization/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	cradmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
-	"github.com/grantry/grantry/api/v1alpha1"
 	rules "github.com/grantry/grantry/internal/admission"
-	"github.com/grantry/grantry/internal/metrics"
 )
 
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
@@ -36,23 +32,19 @@ type dispatcher struct {
 func (d *dispatcher) handler(p phase) webhook.AdmissionHandler {
 	return cradmission.HandlerFunc(func(ctx context.Context, raw webhook.AdmissionRequest) webhook.AdmissionResponse {
 		began := d.Clock.Now()
-		defer func() { metrics.AdmissionSeconds.Observe(d.Clock.Since(began).Seconds()) }()
 		kind, known := d.kinds[raw.Resource.Resource]
 		operation := operationOf(raw.Operation)
 		if !known || operation == 0 || raw.SubResource != "" {
 			return cradmission.Errored(http.StatusBadRequest, fmt.Errorf("admission does not serve %s of %s", raw.Operation, raw.Resource.Resource))
 		}
-		out, err := kind.review(p, &rules.Request{
+		request := rules.Request{
 			Operation: operation, By: rules.Requester{Name: raw.UserInfo.Username, Groups: raw.UserInfo.Groups},
 			Snapshot: d.Policy.Snapshot(), Mode: d.Mode, Operator: d.Operator, At: began, Ask: d.ask(ctx, &raw.UserInfo),
-			LiveACL: d.liveACL(ctx), Jobs: d.jobs(ctx),
-		}, &raw)
-		response := responseOf(out, err)
-		metrics.AdmissionDecisions.WithLabelValues(raw.Resource.Resource, string(raw.Operation), verdictOf(p, response)).Inc()
-		if log := ctrl.LoggerFrom(ctx).WithName("admission").V(2); log.Enabled() {
-			log.Info("Decided", "user", raw.UserInfo.Username, "operation", raw.Operation, "resource", raw.Resource.Resource,
-				"namespace", raw.Namespace, "name", raw.Name, "verdict", verdictOf(p, response), "error", err, "took", d.Clock.Since(began))
+			LiveACL: d.liveACL(ctx), Jobs: d.jobs(ctx), Cluster: cluster{ctx: ctx, cached: d.cached, live: d.live}, Basis: d.basis(),
 		}
+		out, err := kind.review(p, &request, &raw)
+		response := responseOf(out, err)
+		d.observe(ctx, &reviewed{phase: p, request: &raw, response: &response, err: err, basis: request.Basis, began: began, took: d.Clock.Since(began)})
 		return response
 	})
 }
@@ -74,26 +66,6 @@ func (d *dispatcher) ask(ctx context.Context, user *authenticationv1.UserInfo) r
 			return false, err
 		}
 		return review.Status.Allowed && !review.Status.Denied, nil
-	}
-}
-
-// liveACL reads past the cache.
-func (d *dispatcher) liveACL(ctx context.Context) func(string) (*v1alpha1.ACL, error) {
-	return func(name string) (*v1alpha1.ACL, error) {
-		acl := &v1alpha1.ACL{}
-		if err := d.live.Get(ctx, types.NamespacedName{Name: name}, acl); err != nil {
-			return nil, client.IgnoreNotFound(err)
-		}
-		return acl, nil
-	}
-}
-
-// jobs lists from the cache.
-func (d *dispatcher) jobs(ctx context.Context) func(string) ([]v1alpha1.Job, error) {
-	return func(namespace string) ([]v1alpha1.Job, error) {
-		var jobs v1alpha1.JobList
-		err := d.cached.List(ctx, &jobs, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)
-		return jobs.Items, err
 	}
 }
 
@@ -124,8 +96,11 @@ func refused(r *rules.Refusal) webhook.AdmissionResponse {
 	return response
 }
 
+// verdictFailed is the verdict on what could not be decided.
+const verdictFailed = "failed"
+
 // verdictOf is what metrics count a response as.
-func verdictOf(p phase, response webhook.AdmissionResponse) string {
+func verdictOf(p phase, response *webhook.AdmissionResponse) string {
 	switch {
 	case response.Allowed && p == mutate && len(response.Patches) > 0:
 		return "patched"
@@ -134,5 +109,5 @@ func verdictOf(p phase, response webhook.AdmissionResponse) string {
 	case response.Result.Code == http.StatusForbidden || response.Result.Code == http.StatusUnprocessableEntity:
 		return "refused"
 	}
-	return "failed"
+	return verdictFailed
 }

@@ -21,6 +21,14 @@ const (
 	validate
 )
 
+// String is the name of the phase, as a span has it.
+func (p phase) String() string {
+	if p == mutate {
+		return "mutate"
+	}
+	return "validate"
+}
+
 // outcome is what came of a request that is not refused.
 type outcome struct {
 	patch    []jsonpatch.JsonPatchOperation

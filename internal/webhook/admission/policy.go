@@ -15,6 +15,7 @@ import (
 	"github.com/grantry/grantry/internal/attestation"
 	"github.com/grantry/grantry/internal/delegation"
 	"github.com/grantry/grantry/internal/effective"
+	"github.com/grantry/grantry/internal/permission"
 	"github.com/grantry/grantry/internal/policystore"
 )
 
@@ -162,12 +163,18 @@ func (k policyKind[T, P]) need(r *rules.Request, old, object P) error {
 			return err
 		}
 	}
+	k.say(r, d)
 	if d.Allowed() {
 		return nil
 	}
 	if d.AllowedByVerb() {
 		may, err := delegation.HoldsVerb(d, func(acl string) (bool, error) {
-			return r.Ask(rules.Question{Verb: delegation.Verb, Group: v1alpha1.GroupVersion.Group, Resource: "acls", Name: acl})
+			q := rules.Question{Verb: delegation.Verb, Group: v1alpha1.GroupVersion.Group, Resource: "acls", Name: acl}
+			yes, err := r.Ask(q)
+			if yes {
+				r.Basis.HasVerb(q)
+			}
+			return yes, err
 		})
 		if err != nil {
 			return &rules.Refusal{Cause: rules.Unavailable, Text: fmt.Sprintf("%s; the API server can't be asked for the verb now: %v", d, err)}
@@ -181,6 +188,18 @@ func (k policyKind[T, P]) need(r *rules.Request, old, object P) error {
 		cause = rules.Unavailable
 	}
 	return &rules.Refusal{Cause: cause, Text: d.String()}
+}
+
+// say tells what a decision rests on.
+func (k policyKind[T, P]) say(r *rules.Request, d delegation.Decision) {
+	for _, held := range d.Held {
+		r.Basis.Answered(rules.Answer{Resource: held.Resource, AnyOf: permission.Full, By: held.By})
+	}
+	for _, missing := range d.Missing {
+		if !missing.ACLMissing {
+			r.Basis.Answered(rules.Answer{Resource: missing.Resource, AnyOf: permission.Full})
+		}
+	}
 }
 
 // unseen are the ACLs that a decision misses, as the API server has them: kubectl apply creates an ACL and its

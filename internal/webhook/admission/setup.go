@@ -7,15 +7,18 @@ package admission
 
 import (
 	"fmt"
+	"net/http"
 
 	authorizationv1client "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
+	"github.com/grantry/grantry/internal/decisionlog"
 	"github.com/grantry/grantry/internal/effective"
 	"github.com/grantry/grantry/internal/permission"
 	"github.com/grantry/grantry/internal/policystore"
+	"github.com/grantry/grantry/internal/tracing"
 )
 
 // The paths that are served.
@@ -39,23 +42,41 @@ type Settings struct {
 	Operator string
 	// Rule says which ACLs, Grants and Groups count, and has the key by which admission attests new ones.
 	Rule policystore.Rule
+	// Log and Traces tell about decisions. Nil is off.
+	Log    *decisionlog.Log
+	Traces *tracing.Provider
 }
 
-// Setup registers every webhook with the manager's webhook server.
+// Setup registers every webhook with the manager's webhook server. The manager's cache must have the indexes of
+// internal/index.
 func Setup(mgr ctrl.Manager, s Settings) error {
 	reviews, err := authorizationv1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("make a client for SubjectAccessReviews: %w", err)
 	}
-	d := &dispatcher{Settings: s, reviews: reviews.SubjectAccessReviews(), cached: mgr.GetClient(), live: mgr.GetAPIReader(), kinds: map[string]reviewer{
+	d := &dispatcher{Settings: s, reviews: reviews.SubjectAccessReviews(), cached: mgr.GetClient(), live: mgr.GetAPIReader(), kinds: kinds(s)}
+	server := mgr.GetWebhookServer()
+	server.Register(PathMutate, d.webhook(mutate))
+	server.Register(PathValidate, d.webhook(validate))
+	return nil
+}
+
+// kinds are the rules of each resource.
+func kinds(s Settings) map[string]reviewer {
+	return map[string]reviewer{
 		"jobs":    jobHooks(),
 		"jobruns": runHooks(),
 		"acls":    aclHooks(s),
 		"grants":  grantHooks(s),
 		"groups":  groupHooks(s),
-	}}
-	server := mgr.GetWebhookServer()
-	server.Register(PathMutate, &webhook.Admission{Handler: d.handler(mutate)})
-	server.Register(PathValidate, &webhook.Admission{Handler: d.handler(validate)})
-	return nil
+	}
+}
+
+// webhook serves a phase, each request in a span.
+func (d *dispatcher) webhook(p phase) http.Handler {
+	hook := &webhook.Admission{Handler: d.handler(p)}
+	if d.Log.Enabled() {
+		hook.WithContextFunc = withTraceID
+	}
+	return d.Traces.Handler("admit", hook)
 }
