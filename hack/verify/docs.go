@@ -96,13 +96,26 @@ func checkDocs(root string) ([]string, error) {
 	return problems, nil
 }
 
-// readPages reads the Markdown files that git knows or would take, by path.
+// readPages reads the Markdown files, by path.
 func readPages(root string) (map[string]page, error) {
-	listing, err := git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "*.md")
+	files, err := readFiles(root, "*.md")
 	if err != nil {
 		return nil, err
 	}
 	pages := map[string]page{}
+	for path, text := range files {
+		pages[path] = parsePage(path, text)
+	}
+	return pages, nil
+}
+
+// readFiles reads the files that match a pattern of git's, and that git knows or would take, by path.
+func readFiles(root, pattern string) (map[string]string, error) {
+	listing, err := git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", pattern)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
 	for path := range strings.SplitSeq(strings.Trim(listing, "\x00"), "\x00") {
 		text, err := os.ReadFile(filepath.Join(root, path))
 		if os.IsNotExist(err) || path == "" {
@@ -111,9 +124,9 @@ func readPages(root string) (map[string]page, error) {
 		if err != nil {
 			return nil, err
 		}
-		pages[path] = parsePage(path, string(text))
+		files[path] = string(text)
 	}
-	return pages, nil
+	return files, nil
 }
 
 func parsePage(path, text string) page {

@@ -60,20 +60,13 @@ func isFamily(name string, tests map[string]bool) bool {
 
 // readTests returns the names of the tests, fuzz tests and benchmarks of all modules.
 func readTests(root string) (map[string]bool, error) {
-	listing, err := git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "*_test.go")
+	files, err := readFiles(root, "*_test.go")
 	if err != nil {
 		return nil, err
 	}
 	tests := map[string]bool{}
-	for path := range strings.SplitSeq(strings.Trim(listing, "\x00"), "\x00") {
-		text, err := os.ReadFile(filepath.Join(root, path))
-		if os.IsNotExist(err) || path == "" {
-			continue // deleted, and git has not been told
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, match := range testFunc.FindAllStringSubmatch(string(text), -1) {
+	for _, text := range files {
+		for _, match := range testFunc.FindAllStringSubmatch(text, -1) {
 			tests[match[1]] = true
 		}
 	}

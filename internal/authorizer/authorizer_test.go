@@ -48,7 +48,7 @@ func grants(texts ...string) held {
 var errDown = errors.New("API server is down")
 
 // objects is a Lookup with the runs "r1" of dev.batch.job1 and "other" of dev.other in every namespace,
-// pods of the same names, the pod "plain" of no run, and a failure for "down".
+// pods of the same names, the pod "plain" of no run, "gone" of one that is gone, and a failure for "down".
 type objects struct{ looked int }
 
 func (o *objects) JobOfRun(_ context.Context, _, name string) (string, error) {
@@ -67,6 +67,9 @@ func (o *objects) JobOfRun(_ context.Context, _, name string) (string, error) {
 func (o *objects) JobOfPod(ctx context.Context, namespace, name string) (string, error) {
 	if name == "plain" {
 		return "", fmt.Errorf("%s %w", name, ErrOfNoRun)
+	}
+	if name == "gone" {
+		return "", nil
 	}
 	return o.JobOfRun(ctx, namespace, name)
 }

@@ -57,6 +57,32 @@ func recipe2(namespace, path string) []string {
 	}
 }
 
+// TestAuthorize_podOfARunThatIsGone: nobody knows its Job, so that it takes the permission on all of them.
+func TestAuthorize_podOfARunThatIsGone(t *testing.T) {
+	t.Parallel()
+	const mesos = "dcos:adminrouter:ops:mesos full"
+	cases := map[string]struct {
+		held []string
+		ask  string
+		want Verdict
+	}{
+		"on one subtree":       {append(recipe2("metronome", "dev.batch"), mesos), "get pods gone", Deny},
+		"on all":               {append(recipe2("metronome", ""), mesos), "get pods gone", Allow},
+		"exec, by nobody":      {nil, "create pods/exec gone", Deny},
+		"pinned, on a subtree": {append(recipe2("metronome", "dev.other"), mesos), "list pods gone", Deny},
+		"superuser":            {[]string{"dcos:superuser full"}, "get pods/log gone", Allow},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := newAuthorizer(permission.ModeStrict, grants(tc.held...)).Authorize(t.Context(), request(tc.ask))
+			if got.Verdict != tc.want {
+				t.Errorf("got %s: %q", got.Verdict, got.Reason)
+			}
+		})
+	}
+}
+
 // TestAuthorize_recipes: with exactly these strings a user can, and with any one of them removed can't.
 func TestAuthorize_recipes(t *testing.T) {
 	t.Parallel()

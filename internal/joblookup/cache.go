@@ -65,6 +65,9 @@ func watch(ctx context.Context, c cache.Cache, objects ...client.Object) error {
 	return nil
 }
 
+// ofRun are the labels of what a run has made, as far as they are kept. Nobody changes them.
+var ofRun = map[string]string{v1alpha1.LabelRun: ""}
+
 // slim drops all but what says whose an object is.
 func slim(object any) (any, error) {
 	whole, ok := object.(*metav1.PartialObjectMetadata)
@@ -76,6 +79,9 @@ func slim(object any) (any, error) {
 	}}
 	if owner := metav1.GetControllerOf(whole); owner != nil {
 		kept.OwnerReferences = []metav1.OwnerReference{*owner}
+	}
+	if _, ok := whole.Labels[v1alpha1.LabelRun]; ok {
+		kept.Labels = ofRun
 	}
 	return kept, nil
 }

@@ -3,6 +3,7 @@ package joblookup
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"testing"
@@ -43,6 +44,10 @@ func TestSlim_keepsWhoseItIs(t *testing.T) {
 	}
 	if again, err := slim(got); cmp.Diff(got, again) != "" || err != nil {
 		t.Errorf("a second time: %v, %+v", err, again)
+	}
+	whole.Labels[v1alpha1.LabelRun] = "u"
+	if got, err := slim(whole); err != nil || !maps.Equal(got.(client.Object).GetLabels(), map[string]string{v1alpha1.LabelRun: ""}) {
+		t.Errorf("of a run's: %v, %+v", err, got)
 	}
 	tombstone := toolscache.DeletedFinalStateUnknown{Key: "n/pod"}
 	if got, err := slim(tombstone); got != any(tombstone) || err != nil {
@@ -90,7 +95,7 @@ func TestNewCache_holdsItsScope(t *testing.T) {
 	config, c := apiServer.Require(t), apiServer.Client(t)
 	for name, labels := range map[string]map[string]string{"of-a-run": {v1alpha1.LabelRun: "x"}, "ordinary": {"app": "x"}} {
 		spec := corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "busybox"}}}
-		if err := c.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: labels}, Spec: spec}); err != nil {
+		if err := c.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: labels, Annotations: labels}, Spec: spec}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,10 +114,10 @@ func TestNewCache_holdsItsScope(t *testing.T) {
 		for _, name := range []string{"of-a-run", "ordinary"} {
 			found := pod()
 			err := work.Get(ctx, client.ObjectKey{Namespace: "default", Name: name}, found)
-			if err == nil && found.Labels == nil {
+			if err == nil && found.Annotations == nil {
 				got = append(got, name)
 			} else if !apierrors.IsNotFound(err) {
-				t.Errorf("%s: %v, labels %v", name, err, found.Labels)
+				t.Errorf("%s: %v, annotations %v", name, err, found.Annotations)
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

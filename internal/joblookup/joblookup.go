@@ -1,8 +1,9 @@
 // Package joblookup finds the Job that a JobRun or a pod belongs to.
 //
 // It looks in the manager's caches, and what they don't have is read from the API server, once for all who ask for it
-// at a time. Labels don't count, because others can write them: a pod belongs to a Job if its controller is the
-// batch/v1 Job of a JobRun of that Job, each by its UID.
+// at a time. Labels give nobody anything, because others can write them: a pod belongs to a Job if its controller is the
+// batch/v1 Job of a JobRun of that Job, each by its UID. A label only tells that a pod whose batch/v1 Job is gone was a
+// run's.
 package joblookup
 
 import (
@@ -60,7 +61,8 @@ func (l *Lookup) JobOfRun(ctx context.Context, namespace, name string) (string, 
 	return job, err
 }
 
-// JobOfPod returns the name of the Job of a run's pod, NotFound or OfNoRun.
+// JobOfPod returns the name of the Job of a run's pod, NotFound or OfNoRun. It is empty if the run is gone and its pod is
+// still about to go.
 func (l *Lookup) JobOfPod(ctx context.Context, namespace, name string) (string, error) {
 	of := types.NamespacedName{Namespace: namespace, Name: name}
 	job, err := way{Lookup: l}.ofPod(ctx, of)

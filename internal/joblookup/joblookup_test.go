@@ -55,10 +55,19 @@ func there() []client.Object {
 		&corev1.Pod{ObjectMeta: meta("of-an-earlier-run", ref("batch/v1", "Job", "late", "uid-late"))},
 		&corev1.Pod{ObjectMeta: meta("of-an-earlier-child", ref("batch/v1", "Job", "child", "uid-before"))},
 		&corev1.Pod{ObjectMeta: meta("of-nothing", ref("batch/v1", "Job", "gone", "uid-gone"))},
+		labelled(&corev1.Pod{ObjectMeta: meta("outlives-its-run", ref("batch/v1", "Job", "gone", "uid-gone"))}),
+		labelled(&corev1.Pod{ObjectMeta: meta("labelled-of-no-run", ref("batch/v1", "Job", "alone", "uid-alone"))}),
+		&batchv1.Job{ObjectMeta: meta("orphan", ref("grantry.dev/v1alpha1", "JobRun", "gone", "uid-gone"))},
+		&corev1.Pod{ObjectMeta: meta("of-a-run-gone", ref("batch/v1", "Job", "orphan", "uid-orphan"))},
 		&corev1.Pod{ObjectMeta: meta("of-a-set", ref("apps/v1", "ReplicaSet", "child", "uid-child"))},
 		&corev1.Pod{ObjectMeta: meta("owned-only", notController)},
 		forged,
 	}
+}
+
+func labelled(pod *corev1.Pod) *corev1.Pod {
+	pod.Labels = map[string]string{v1alpha1.LabelRun: "uid-run"}
+	return pod
 }
 
 func reader(down bool, objects ...client.Object) (client.Client, *atomic.Int64) {
@@ -82,9 +91,10 @@ func reader(down bool, objects ...client.Object) (client.Client, *atomic.Int64) 
 
 func TestLookup_jobOfPod(t *testing.T) {
 	t.Parallel()
+	const none, noRun = "no pod", "no run"
 	for name, want := range map[string]string{
-		"pod": "dev.job", "of-no-run": "", "of-an-earlier-run": "", "of-an-earlier-child": "", "of-nothing": "", "of-a-set": "",
-		"owned-only": "", "forged": "", "none": "",
+		"pod": "dev.job", "of-no-run": noRun, "of-an-earlier-run": runGone, "of-an-earlier-child": noRun, "of-nothing": noRun, "of-a-set": noRun,
+		"owned-only": noRun, "forged": noRun, "none": none, "outlives-its-run": runGone, "labelled-of-no-run": noRun, "of-a-run-gone": runGone,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -92,15 +102,15 @@ func TestLookup_jobOfPod(t *testing.T) {
 			empty, _ := reader(false)
 			for where, l := range map[string]*Lookup{"cached": {Cached: full, Work: full, Live: full}, "just appeared": {Cached: empty, Work: empty, Live: full}} {
 				l.NotFound, l.OfNoRun = errNone, errOfNoRun
-				var wantErr error
-				switch {
-				case name == "none":
-					wantErr = errNone
-				case want == "":
-					wantErr = errOfNoRun
+				want, wantErr := want, error(nil)
+				switch want {
+				case none:
+					want, wantErr = "", errNone
+				case noRun:
+					want, wantErr = "", errOfNoRun
 				}
 				if got, err := l.JobOfPod(t.Context(), "n", name); got != want || !errors.Is(err, wantErr) {
-					t.Errorf("%s: %q, %v, want %v", where, got, err, wantErr)
+					t.Errorf("%s: %q, %v, want %q, %v", where, got, err, want, wantErr)
 				}
 			}
 		})

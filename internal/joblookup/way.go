@@ -8,6 +8,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -28,27 +29,41 @@ func (w way) ofPod(ctx context.Context, name types.NamespacedName) (string, erro
 	if err != nil {
 		return "", err
 	}
-	job, err := w.ofController(ctx, name.Namespace, metav1.GetControllerOfNoCopy(of))
+	owner := metav1.GetControllerOfNoCopy(of)
+	if !isA(owner, batchv1.SchemeGroupVersion, "Job") {
+		return "", w.OfNoRun
+	}
+	parent, err := get(ctx, w, w.Work, types.NamespacedName{Namespace: name.Namespace, Name: owner.Name}, child, owner.UID)
 	if errors.Is(err, w.NotFound) {
-		return "", w.OfNoRun // the pod is there
+		if _, ofRun := of.Labels[v1alpha1.LabelRun]; ofRun {
+			return runGone, nil
+		}
+		return "", w.OfNoRun
+	}
+	if err != nil {
+		return "", err
+	}
+	return w.ofChild(ctx, parent)
+}
+
+// runGone stands for all Jobs of the namespace: a pod may outlive its run, and the Job that it is of is known no more.
+const runGone = ""
+
+// ofChild goes on from the batch/v1 Job of a pod.
+func (w way) ofChild(ctx context.Context, of *metav1.PartialObjectMetadata) (string, error) {
+	owner := metav1.GetControllerOfNoCopy(of)
+	if !isA(owner, v1alpha1.GroupVersion, "JobRun") {
+		return "", w.OfNoRun
+	}
+	job, err := w.ofRun(ctx, types.NamespacedName{Namespace: of.Namespace, Name: owner.Name}, owner.UID)
+	if errors.Is(err, w.NotFound) {
+		return runGone, nil
 	}
 	return job, err
 }
 
-// ofController goes on from the controller of a pod.
-func (w way) ofController(ctx context.Context, namespace string, owner *metav1.OwnerReference) (string, error) {
-	if owner == nil || owner.Kind != "Job" || owner.APIVersion != batchv1.SchemeGroupVersion.String() {
-		return "", w.NotFound
-	}
-	of, err := get(ctx, w, w.Work, types.NamespacedName{Namespace: namespace, Name: owner.Name}, child, owner.UID)
-	if err != nil {
-		return "", err
-	}
-	owner = metav1.GetControllerOfNoCopy(of)
-	if owner == nil || owner.Kind != "JobRun" || owner.APIVersion != v1alpha1.GroupVersion.String() {
-		return "", w.NotFound
-	}
-	return w.ofRun(ctx, types.NamespacedName{Namespace: namespace, Name: owner.Name}, owner.UID)
+func isA(owner *metav1.OwnerReference, version schema.GroupVersion, kind string) bool {
+	return owner != nil && owner.Kind == kind && owner.APIVersion == version.String()
 }
 
 func (w way) ofRun(ctx context.Context, name types.NamespacedName, uid types.UID) (string, error) {

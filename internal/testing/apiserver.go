@@ -45,11 +45,7 @@ func StartAPIServer() (*APIServer, error) {
 	if os.Getenv(assetsVariable) == "" {
 		return &APIServer{}, nil
 	}
-	environment := &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join(moduleRoot(), "config", "crd", "bases")},
-		ErrorIfCRDPathMissing: true,
-		Scheme:                Scheme,
-	}
+	environment := NewEnvironment()
 	config, err := environment.Start()
 	if err != nil {
 		return nil, fmt.Errorf("start an API server from %s: %w", os.Getenv(assetsVariable), err)
@@ -69,8 +65,15 @@ func (s *APIServer) Stop() error {
 // that a missing API server can't look green.
 func (s *APIServer) Require(tb testing.TB) *rest.Config {
 	tb.Helper()
-	if s.config != nil {
-		return rest.CopyConfig(s.config)
+	RequireAPIServer(tb)
+	return rest.CopyConfig(s.config)
+}
+
+// RequireAPIServer skips a test if the environment does not say where an API server is, and fails it in CI.
+func RequireAPIServer(tb testing.TB) {
+	tb.Helper()
+	if os.Getenv(assetsVariable) != "" {
+		return
 	}
 	const how = "this test needs an API server: run `make test`, or set " + assetsVariable +
 		" to a directory with kube-apiserver and etcd"
@@ -78,7 +81,36 @@ func (s *APIServer) Require(tb testing.TB) *rest.Config {
 		tb.Fatal(how)
 	}
 	tb.Skip(how)
-	return nil
+}
+
+// NewEnvironment is an API server with our CRDs, to be configured further and started by StartEnvironment.
+func NewEnvironment() *envtest.Environment {
+	return &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join(moduleRoot(), "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+		Scheme:                Scheme,
+	}
+}
+
+// StartEnvironment runs an API server until the test ends. The client is in system:masters, and unlimited.
+func StartEnvironment(tb testing.TB, environment *envtest.Environment) client.Client {
+	tb.Helper()
+	RequireAPIServer(tb)
+	config, err := environment.Start()
+	if err != nil {
+		tb.Fatalf("start an API server: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := environment.Stop(); err != nil {
+			tb.Errorf("stop the API server: %v", err)
+		}
+	})
+	config.QPS = -1
+	admin, err := client.New(config, client.Options{Scheme: Scheme})
+	if err != nil {
+		tb.Fatalf("make a client: %v", err)
+	}
+	return admin
 }
 
 // Client returns a client of the API server that reads and writes directly.

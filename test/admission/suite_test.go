@@ -79,31 +79,15 @@ type options struct {
 // start runs an API server, and the webhooks under the operator's own rights.
 func start(t *testing.T, o options) *world {
 	t.Helper()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		const how = "this test needs an API server: run `make test`, or set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
 	ctrl.SetLogger(logr.Discard())
 	g := NewWithT(t)
-	environment := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")}, Scheme: grantrytesting.Scheme}
+	environment := grantrytesting.NewEnvironment()
 	var authorizer *authorization.Server
 	if o.authorization {
 		address, dir := grantrytesting.AuthorizeBy(t, environment, string(o.mode))
 		authorizer = &authorization.Server{Address: address, CertDir: dir}
 	}
-	config, err := environment.Start()
-	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() {
-		if err := environment.Stop(); err != nil {
-			t.Errorf("stop the API server: %v", err)
-		}
-	})
-	config.QPS = -1
-	admin, err := client.New(config, client.Options{Scheme: grantrytesting.Scheme})
-	g.Expect(err).NotTo(HaveOccurred())
+	admin := grantrytesting.StartEnvironment(t, environment)
 	w := &world{environment: environment, admin: admin, certificates: &certificates.Certificates{}, stop: func() {}}
 	w.secret = "grantry-admission-" + strings.ToLower(rand.Text())
 	for _, name := range []string{"grantry-system", space} {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
 const (
@@ -72,7 +74,7 @@ func TestReplicas(t *testing.T) {
 	w := &world{site: newSite(t, "strict"), mode: "strict", acls: map[string]string{}}
 	var replicas []*replica
 	for range 3 {
-		address := freeAddress(t)
+		address := grantrytesting.FreeAddress(t)
 		replicas = append(replicas, &replica{address: address, operator: w.operate(t, w.mode, address, "--leader-elect=true", "--leader-election-namespace=grantry-system")})
 	}
 	b := balance(t, w.address, replicas...)

@@ -5,15 +5,7 @@ package authorization
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	grantrytesting "github.com/grantry/grantry/internal/testing"
+	"github.com/grantry/grantry/internal/testing/certificates"
 	"github.com/grantry/grantry/test/harness"
 )
 
@@ -76,32 +69,9 @@ type site struct {
 // newSite starts an API server with a shipped configuration. Nobody listens at the address yet.
 func newSite(t *testing.T, configuration string) *site {
 	t.Helper()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		const how = "this test needs an API server: run `make test`, or set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
-	g := NewWithT(t)
-	s := &site{dir: t.TempDir(), address: freeAddress(t)}
-	writeCertificates(t, s.dir)
-	s.copyConfig(t, "kubeconfig.yaml")
-	s.copyConfig(t, configuration+".yaml")
-
-	s.environment = &envtest.Environment{CRDDirectoryPaths: []string{shipped("crd", "bases")}, ErrorIfCRDPathMissing: true, Scheme: grantrytesting.Scheme}
-	s.environment.ControlPlane.GetAPIServer().Configure().Disable("authorization-mode").
-		Set("authorization-config", filepath.Join(s.dir, configuration+".yaml"))
-	config, err := s.environment.Start()
-	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() {
-		if err := s.environment.Stop(); err != nil {
-			t.Errorf("stop the API server: %v", err)
-		}
-	})
-	config.QPS = -1
-	s.admin, err = client.New(config, client.Options{Scheme: grantrytesting.Scheme})
-	g.Expect(err).NotTo(HaveOccurred())
+	s := &site{environment: grantrytesting.NewEnvironment()}
+	s.address, s.dir = grantrytesting.AuthorizeBy(t, s.environment, configuration)
+	s.admin = grantrytesting.StartEnvironment(t, s.environment)
 	for _, name := range []string{instance, "team", "grantry-system"} {
 		s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
@@ -124,7 +94,7 @@ func (s *site) operate(t *testing.T, mode, address string, args ...string) *harn
 		g.Expect(os.WriteFile(kubeconfig, content, 0o600)).To(Succeed())
 	}
 	o, err := harness.StartOperator(program, kubeconfig, log, append([]string{
-		"--mode", mode, "--authorization-bind-address", address, "--authorization-cert-dir", s.dir, "--authorization-client-names", "kube-apiserver",
+		"--mode", mode, "--authorization-bind-address", address, "--authorization-cert-dir", s.dir, "--authorization-client-names", certificates.Caller,
 	}, args...)...)
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() {
@@ -183,44 +153,6 @@ func (u *user) client(t *testing.T) client.WithWatch {
 // url is where a path of the API server is.
 func (u *user) url(path string) string { return strings.TrimSuffix(u.Config().Host, "/") + path }
 
-// writeCertificates makes a CA, and a certificate of it for the webhook and for the API server.
-func writeCertificates(t *testing.T, dir string) {
-	t.Helper()
-	g := NewWithT(t)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	g.Expect(err).NotTo(HaveOccurred())
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kube-apiserver"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	g.Expect(err).NotTo(HaveOccurred())
-	raw, err := x509.MarshalPKCS8PrivateKey(key)
-	g.Expect(err).NotTo(HaveOccurred())
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
-	for name, content := range map[string][]byte{
-		"tls.crt": certificate, "tls.key": private, "ca.crt": certificate, "client.crt": certificate, "client.key": private,
-	} {
-		g.Expect(os.WriteFile(filepath.Join(dir, name), content, 0o600)).To(Succeed())
-	}
-}
-
-// copyConfig copies a shipped file with the site's paths in it.
-func (s *site) copyConfig(t *testing.T, name string) {
-	t.Helper()
-	content, err := os.ReadFile(shipped("authorization", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	local := strings.NewReplacer("/etc/kubernetes/grantry", s.dir, "127.0.0.1:9443", s.address).Replace(string(content))
-	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(local), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // shipped is a path below config.
 func shipped(elements ...string) string {
 	return filepath.Join(append([]string{"..", "..", "config"}, elements...)...)
@@ -237,15 +169,4 @@ func readObject(t *testing.T, file string) client.Object {
 		t.Fatalf("%s: %v", file, err)
 	}
 	return object
-}
-
-// freeAddress is one of the loopback interface at which nobody listens now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }

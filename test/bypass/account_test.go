@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
 // TestOperatorAccount: the policies let through the account of Grantry, whatever it is called.
 func TestOperatorAccount(t *testing.T) {
-	requireAPIServer(t)
+	grantrytesting.RequireAPIServer(t)
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(config)); err != nil {
 		t.Fatal(err)

@@ -6,13 +6,6 @@ package bypass
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -42,6 +35,7 @@ import (
 	"github.com/grantry/grantry/internal/permission"
 	"github.com/grantry/grantry/internal/policystore"
 	grantrytesting "github.com/grantry/grantry/internal/testing"
+	"github.com/grantry/grantry/internal/testing/certificates"
 	"github.com/grantry/grantry/internal/webhook/admission"
 	"github.com/grantry/grantry/internal/webhook/authorization"
 )
@@ -69,27 +63,10 @@ type server struct {
 // start runs an API server as it is installed for a mode, and Grantry's webhooks.
 func start(t *testing.T, mode permission.SecurityMode) *server {
 	t.Helper()
-	requireAPIServer(t)
 	g := NewWithT(t)
-	dir := t.TempDir()
-	g.Expect(writeCertificates(dir)).To(Succeed())
-	address := freeAddress(t)
-	copyConfig(t, "kubeconfig.yaml", dir, "/etc/kubernetes/grantry", dir, "127.0.0.1:9443", address)
-	copyConfig(t, string(mode)+".yaml", dir, "/etc/kubernetes/grantry", dir)
-
-	s := &server{environment: &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(config, "crd", "bases")}, Scheme: grantrytesting.Scheme}}
-	s.environment.ControlPlane.GetAPIServer().Configure().Disable("authorization-mode").
-		Set("authorization-config", filepath.Join(dir, string(mode)+".yaml"))
-	cfg, err := s.environment.Start()
-	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() {
-		if err := s.environment.Stop(); err != nil {
-			t.Errorf("stop the API server: %v", err)
-		}
-	})
-	cfg.QPS = -1
-	s.admin, err = client.New(cfg, client.Options{Scheme: grantrytesting.Scheme})
-	g.Expect(err).NotTo(HaveOccurred())
+	s := &server{environment: grantrytesting.NewEnvironment()}
+	address, dir := grantrytesting.AuthorizeBy(t, s.environment, string(mode))
+	s.admin = grantrytesting.StartEnvironment(t, s.environment)
 	g.Expect(s.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "grantry-system"}})).To(Succeed())
 	g.Expect(s.applyShipped(t, "rbac/*.yaml")).To(Succeed())
 	s.serve(t, mode, address, dir)
@@ -100,7 +77,7 @@ func start(t *testing.T, mode permission.SecurityMode) *server {
 func (s *server) serve(t *testing.T, mode permission.SecurityMode, address, dir string) {
 	t.Helper()
 	g := NewWithT(t)
-	host, number, err := net.SplitHostPort(freeAddress(t))
+	host, number, err := net.SplitHostPort(grantrytesting.FreeAddress(t))
 	g.Expect(err).NotTo(HaveOccurred())
 	port, err := strconv.Atoi(number)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -113,7 +90,7 @@ func (s *server) serve(t *testing.T, mode permission.SecurityMode, address, dir 
 	s.store = policystore.New(mgr.GetCache(), clock.RealClock{})
 	s.store.Rule = policystore.Rule{Admission: true, Key: attestation.Key(strings.Repeat("k", attestation.KeySize))}
 	asked := &authorization.Server{
-		Address: address, CertDir: dir, Callers: []string{"kube-apiserver"},
+		Address: address, CertDir: dir, Callers: []string{certificates.Caller},
 		Handler: &authorization.Handler{Clock: clock.RealClock{}, Authorizer: &authorizer.Authorizer{
 			Policy: s.store, Clock: clock.RealClock{}, Mode: mode, DefaultInstance: "metronome",
 			Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Work: mgr.GetCache(), Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound, OfNoRun: authorizer.ErrOfNoRun},
@@ -171,72 +148,4 @@ func (s *server) run(t *testing.T, mgr ctrl.Manager, checks ...healthz.Checker) 
 		}
 		return nil
 	}).WithTimeout(waitFor).Should(Succeed(), "the webhooks are ready")
-}
-
-// freeAddress is one of this machine that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
-}
-
-// requireAPIServer skips the test without an API server, and fails it in CI.
-func requireAPIServer(t *testing.T) {
-	t.Helper()
-	if os.Getenv("KUBEBUILDER_ASSETS") != "" {
-		return
-	}
-	const how = "this test needs an API server: run `make test`, or set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd"
-	if os.Getenv("CI") == "true" {
-		t.Fatal(how)
-	}
-	t.Skip(how)
-}
-
-// writeCertificates makes a certificate that signs itself, for the webhook and for the API server.
-func writeCertificates(dir string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kube-apiserver"}, DNSNames: []string{"localhost"},
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return err
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
-	for name, content := range map[string][]byte{
-		"tls.crt": certificate, "ca.crt": certificate, "client.crt": certificate, "tls.key": private, "client.key": private,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// copyConfig copies a shipped file of the authorization configuration with other paths in it.
-func copyConfig(t *testing.T, name, dir string, replace ...string) {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(config, "authorization", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.NewReplacer(replace...).Replace(string(content))), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }

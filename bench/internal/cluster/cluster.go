@@ -21,10 +21,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
-	"github.com/grantry/grantry/bench/internal/certs"
 	"github.com/grantry/grantry/bench/internal/load"
 	"github.com/grantry/grantry/bench/internal/report"
 	"github.com/grantry/grantry/bench/internal/webhook"
+	"github.com/grantry/grantry/internal/testing/certificates"
 	"github.com/grantry/grantry/internal/testing/world"
 	"github.com/grantry/grantry/test/harness"
 )
@@ -94,7 +94,7 @@ func Measure(ctx context.Context, o Options) (sections []report.Section, err err
 }
 
 func (s *site) start(ctx context.Context) error {
-	if err := certs.Write(s.dir); err != nil {
+	if err := certificates.Write(s.dir); err != nil {
 		return err
 	}
 	var err error
@@ -116,7 +116,7 @@ func (s *site) start(ctx context.Context) error {
 		return err
 	}
 	s.operator, err = s.StartOperator(ctx, binary, "--mode", "permissive", "--authorization-bind-address", address,
-		"--authorization-cert-dir", s.dir, "--authorization-client-names", certs.Caller)
+		"--authorization-cert-dir", s.dir, "--authorization-client-names", certificates.Caller)
 	if err != nil {
 		return err
 	}

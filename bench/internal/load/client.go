@@ -4,11 +4,15 @@ package load
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,7 +21,6 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/grantry/grantry/bench/internal/certs"
 	"github.com/grantry/grantry/internal/testing/world"
 )
 
@@ -29,7 +32,7 @@ type Client struct {
 
 // NewClient returns a client that proves itself with the client certificate in a directory.
 func NewClient(address, certDir string) (*Client, error) {
-	config, err := certs.Client(certDir)
+	config, err := tlsConfig(certDir)
 	if err != nil {
 		return nil, err
 	}
@@ -133,4 +136,21 @@ func Quantile(all []time.Duration, part float64) time.Duration {
 	}
 	slices.Sort(all)
 	return all[min(len(all)-1, int(part*float64(len(all))))]
+}
+
+// tlsConfig is that of a caller.
+func tlsConfig(dir string) (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "client.crt"), filepath.Join(dir, "client.key"))
+	if err != nil {
+		return nil, err
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		return nil, errors.New("no certificate in ca.crt")
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, Certificates: []tls.Certificate{pair}, ServerName: "localhost"}, nil
 }

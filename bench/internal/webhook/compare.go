@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/grantry/grantry/bench/internal/certs"
 	"github.com/grantry/grantry/bench/internal/load"
 	"github.com/grantry/grantry/bench/internal/report"
+	"github.com/grantry/grantry/internal/testing/certificates"
 	"github.com/grantry/grantry/internal/testing/world"
 )
 
@@ -54,7 +54,7 @@ func Compare(ctx context.Context, o Options) (report.Section, error) {
 		return report.Section{}, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := certs.Write(dir); err != nil {
+	if err := certificates.Write(dir); err != nil {
 		return report.Section{}, err
 	}
 	ours, err := newSide(ctx, "Grantry", Settings{Kind: Grantry, Address: "127.0.0.1:0", CertDir: dir, Grants: o.Grants})

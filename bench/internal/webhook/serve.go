@@ -19,8 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 
-	"github.com/grantry/grantry/bench/internal/certs"
 	"github.com/grantry/grantry/bench/internal/engine"
+	"github.com/grantry/grantry/internal/testing/certificates"
 	"github.com/grantry/grantry/internal/testing/world"
 	"github.com/grantry/grantry/internal/webhook/authorization"
 )
@@ -55,7 +55,7 @@ func Serve(ctx context.Context, s Settings) error {
 		}
 		handler = &authorization.Handler{Authorizer: engine.Authorizer(snapshot), Clock: clock.RealClock{}}
 	}
-	server := &authorization.Server{Address: s.Address, CertDir: s.CertDir, Callers: []string{certs.Caller}, Handler: handler}
+	server := &authorization.Server{Address: s.Address, CertDir: s.CertDir, Callers: []string{certificates.Caller}, Handler: handler}
 	go func() {
 		for server.Addr() == nil && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
