@@ -112,7 +112,7 @@ type RunSpec struct {
 	Restart *Restart `json:"restart,omitempty"`
 
 	// taskKillGracePeriodSeconds is how long the work has to end between SIGTERM and SIGKILL. A fraction
-	// is rounded up. Unset is the cluster's default, 30.
+	// is rounded up, and 0 is 1. Unset is the cluster's default, 30.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=86400
@@ -325,7 +325,8 @@ type Network struct {
 
 // Restart says what happens after a failure.
 type Restart struct {
-	// policy is NEVER (the run has failed) or ON_FAILURE (the work is started again within the run).
+	// policy is NEVER (the run has failed) or ON_FAILURE (the work is started again within the run). A pod that
+	// the cluster took away is replaced with either.
 	// +required
 	// +kubebuilder:validation:Enum=NEVER;ON_FAILURE
 	Policy string `json:"policy"`

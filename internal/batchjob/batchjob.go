@@ -111,7 +111,7 @@ func stamp(child *batchv1.Job, in Input) {
 	pod.Annotations = merged(pod.Annotations, annotations)
 
 	for key, value := range map[string]string{
-		v1alpha1.AnnotationOwner: ownerText(in.Owner),
+		v1alpha1.AnnotationOwner: SubjectText(&in.Owner),
 		v1alpha1.AnnotationGrant: in.Grant,
 		v1alpha1.AnnotationACL:   in.ACL,
 	} {
@@ -132,15 +132,15 @@ func selectOwnPods(child *batchv1.Job, run *v1alpha1.JobRun) {
 	child.Spec.Template.Labels[batchv1.JobNameLabel] = child.Name
 }
 
-// ownerText is "User alice", "Group ops" or "ServiceAccount ns/name"; empty for nobody.
-func ownerText(owner v1alpha1.Subject) string {
+// SubjectText is "User alice", "Group ops" or "ServiceAccount ns/name"; empty for nobody.
+func SubjectText(s *v1alpha1.Subject) string {
 	switch {
-	case owner.Name == "":
+	case s == nil || s.Name == "":
 		return ""
-	case owner.Namespace != "":
-		return fmt.Sprintf("%s %s/%s", owner.Kind, owner.Namespace, owner.Name)
+	case s.Namespace != "":
+		return fmt.Sprintf("%s %s/%s", s.Kind, s.Namespace, s.Name)
 	default:
-		return fmt.Sprintf("%s %s", owner.Kind, owner.Name)
+		return fmt.Sprintf("%s %s", s.Kind, s.Name)
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
-// TestChild_golden makes the child of each testdata/<case>/in.yaml. There is a case for each row of the
-// mapping; test/cel gives all of them to a real API server.
+// TestChild_golden makes the child of each testdata/<case>/in.yaml, or is refused one in the words of refused.txt.
+// There is a case for each row of the mapping; test/cel gives all of them to a real API server.
 func TestChild_golden(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*/in.yaml")
@@ -31,30 +31,42 @@ func TestChild_golden(t *testing.T) {
 			in := input()
 			in.Job = readJob(t, file)
 			child, err := batchjob.Child(in)
-			if err != nil {
-				t.Fatalf("Child: %v", err)
+			errs := batchjob.Validate(in.Job, in.Options)
+			refused := filepath.Join(filepath.Dir(file), "refused.txt")
+			if _, notThere := os.Stat(refused); notThere == nil {
+				if err == nil || len(errs) == 0 {
+					t.Fatalf("Child and Validate take what is to be refused: %v, %v", err, errs)
+				}
+				compare(t, refused, err.Error()+"\n")
+				compare(t, refused, errs.ToAggregate().Error()+"\n")
+				return
+			}
+			if err != nil || len(errs) > 0 {
+				t.Fatalf("Child: %v; Validate: %v", err, errs)
 			}
 			got, err := yaml.Marshal(child)
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantFile := filepath.Join(filepath.Dir(file), "want.yaml")
-			if *update {
-				if err := os.WriteFile(wantFile, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(wantFile)
-			if err != nil {
-				t.Fatalf("%v; run with -update to write it", err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("child differs (-want +got); run with -update if it should:\n%s", diff)
-			}
-			if errs := batchjob.Validate(in.Job, in.Options); len(errs) > 0 {
-				t.Errorf("Validate refuses what Child makes: %v", errs)
-			}
+			compare(t, filepath.Join(filepath.Dir(file), "want.yaml"), string(got))
 		})
+	}
+}
+
+// compare holds a text to a golden file, or writes the file.
+func compare(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v; run with -update to write it", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s differs (-want +got); run with -update if it should:\n%s", file, diff)
 	}
 }
 

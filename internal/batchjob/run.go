@@ -21,8 +21,6 @@ import (
 const (
 	// workContainer is the name of the container that does the work.
 	workContainer = "main"
-	// nodeBackoffSeconds is the ceiling of a node's delay between restarts of a container; it is not ours to set.
-	nodeBackoffSeconds = 300
 	// defaultCPUs and defaultMem are Metronome's.
 	defaultCPUs, defaultMem = 1, 128
 	// mebibyte is the unit of mem and disk.
@@ -67,6 +65,7 @@ func (m *mapping) template() batchv1.JobTemplateSpec {
 	m.placement()
 	m.network()
 	m.restart()
+	m.grace()
 	m.volumes()
 	m.artifacts()
 	if m.sandbox {
@@ -322,30 +321,6 @@ func (m *mapping) network() {
 		if network.Mode == "host" {
 			m.pod.HostNetwork = true
 			m.pod.DNSPolicy = corev1.DNSClusterFirstWithHostNet
-		}
-	}
-}
-
-// restart says how often the work is tried. With NEVER there is one attempt, so that activeDeadlineSeconds
-// and maxLaunchDelay, which are about the attempts after it, hold without doing anything.
-func (m *mapping) restart() {
-	job := &m.out.Spec
-	job.BackoffLimit = new(int32(0))
-	m.pod.RestartPolicy = corev1.RestartPolicyNever
-	if m.spec.Restart != nil && m.spec.Restart.Policy == "ON_FAILURE" {
-		job.BackoffLimit = new(int32(math.MaxInt32))
-		m.pod.RestartPolicy = corev1.RestartPolicyOnFailure
-		if deadline := m.spec.Restart.ActiveDeadlineSeconds; deadline != nil {
-			job.ActiveDeadlineSeconds = new(*deadline)
-		}
-		if delay := m.spec.MaxLaunchDelay; delay != nil && *delay < nodeBackoffSeconds {
-			m.invalid(m.path.Child("maxLaunchDelay"), *delay,
-				"nodes wait up to 300 seconds between restarts, and that can't be changed: give 300 or more, or leave it out")
-		}
-	}
-	if grace := m.spec.TaskKillGracePeriodSeconds; grace != nil {
-		if seconds, ok := m.number("taskKillGracePeriodSeconds", grace, 0); ok {
-			m.pod.TerminationGracePeriodSeconds = new(int64(math.Ceil(seconds)))
 		}
 	}
 }
