@@ -39,17 +39,23 @@ type JobRunReconciler struct {
 	Options  batchjob.Options
 
 	launched launchedRuns
+	pods     runPods
+	progress progressPace
 }
 
 var _ reconcile.Reconciler = (*JobRunReconciler)(nil)
 
 // SetupWithManager makes the manager run the reconciler. It needs the indexes of runs.
 func (r *JobRunReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
+	if err := r.pods.prepare(mgr); err != nil {
+		return err
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.JobRun{}).
 		Owns(&batchv1.Job{}).
 		// The status of a Job is not the concern of its runs: it changes with each of them.
 		Watches(&v1alpha1.Job{}, handler.EnqueueRequestsFromMapFunc(r.unfinishedRunsOf), builder.WithPredicates(specChanged)).
+		WatchesRawSource(&r.pods).
 		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy, every: groupsCheck}).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, RateLimiter: retryLimiter()}).
 		Complete(r)
@@ -60,7 +66,7 @@ func (r *JobRunReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) e
 // +kubebuilder:rbac:groups=grantry.dev,resources=jobruns/finalizers,verbs=update
 // +kubebuilder:rbac:groups=grantry.dev,resources=jobs,verbs=get;list;watch
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=pods,verbs=list
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
@@ -69,6 +75,8 @@ func (r *JobRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	run := &v1alpha1.JobRun{}
 	if err := r.Get(ctx, req.NamespacedName, run); err != nil {
 		r.launched.forget(req.NamespacedName)
+		r.pods.forget(req.NamespacedName)
+		r.progress.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !run.DeletionTimestamp.IsZero() {
@@ -107,6 +115,11 @@ func (r *JobRunReconciler) moveOn(ctx context.Context, run *v1alpha1.JobRun) (ct
 	}
 	before := run.DeepCopy()
 	setRunStatus(run, plan, in.Now)
+	if plan.Act == actNothing && isProgress(before, run) {
+		if wait := r.progress.wait(client.ObjectKeyFromObject(run), in.Now); wait > 0 {
+			return ctrl.Result{RequeueAfter: wait}, nil
+		}
+	}
 	// The status goes first: a run that is Revoked is deleted again if the operator stops in between,
 	// a deleted child whose run does not know why is reported as lost.
 	if err := patchStatus(ctx, r.Client, before, run); err != nil {
@@ -115,8 +128,20 @@ func (r *JobRunReconciler) moveOn(ctx context.Context, run *v1alpha1.JobRun) (ct
 	if err := r.apply(ctx, in, plan); err != nil {
 		return unlessConflict(err)
 	}
+	r.written(run, in)
 	r.tell(before, run, in)
 	return ctrl.Result{RequeueAfter: plan.RequeueAfter}, nil
+}
+
+// written forgets what is remembered for the sake of a status that tells of it now.
+func (r *JobRunReconciler) written(run *v1alpha1.JobRun, in runInput) {
+	key := client.ObjectKeyFromObject(run)
+	r.progress.forget(key)
+	if isFinished(run) {
+		r.pods.forget(key)
+		return
+	}
+	r.pods.told(key, in.Pods)
 }
 
 // told writes into the status of a run that waits to be launched why that failed, and returns the failure
@@ -133,8 +158,7 @@ func (r *JobRunReconciler) told(ctx context.Context, in runInput, cause error) e
 	return cause
 }
 
-// observe reads, from the cache, everything that a plan needs. The pods of a failed child are the
-// exception: they are read once, at the end of a run, and not worth a cache.
+// observe reads, from the caches, everything that a plan needs.
 func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (runInput, error) {
 	in := runInput{Run: run, Launched: r.launched.has(run), Now: r.Clock.Now()}
 	job := &v1alpha1.Job{}
@@ -162,14 +186,10 @@ func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (r
 			in.Invalid = invalidMessage(batchjob.Validate(in.Job, r.Options))
 		}
 	}
-	if child != nil && !isFinished(run) {
-		if end := endOf(child); end != nil && end.Type == batchv1.JobFailed {
-			if in.Failure, err = r.lastFailure(ctx, run); err != nil {
-				return in, err
-			}
-		}
+	if !isFinished(run) {
+		in.Pods, err = r.podsOf(ctx, run, child)
 	}
-	return in, nil
+	return in, err
 }
 
 // errForeignChild says that an object of the child's name belongs to somebody else.
@@ -190,28 +210,6 @@ func (r *JobRunReconciler) childOf(ctx context.Context, reader client.Reader, ru
 	return child, nil
 }
 
-// lastFailure is how the pod of the run that failed last ended, or nil if no pod is left to tell.
-func (r *JobRunReconciler) lastFailure(ctx context.Context, run *v1alpha1.JobRun) (*corev1.ContainerStateTerminated, error) {
-	pods := &corev1.PodList{}
-	err := r.Live.List(ctx, pods, client.InNamespace(run.Namespace), client.MatchingLabels{v1alpha1.LabelRun: string(run.UID)}, client.Limit(100))
-	if err != nil {
-		return nil, fmt.Errorf("list the pods of the run: %w", err)
-	}
-	var last *corev1.ContainerStateTerminated
-	for _, pod := range pods.Items {
-		for _, s := range append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...) {
-			ended := s.State.Terminated
-			if ended == nil {
-				ended = s.LastTerminationState.Terminated
-			}
-			if ended != nil && ended.ExitCode != 0 && (last == nil || last.FinishedAt.Before(&ended.FinishedAt)) {
-				last = ended
-			}
-		}
-	}
-	return last, nil
-}
-
 // confirm asks the API server itself about the run, its child, and what decides.
 func (r *JobRunReconciler) confirm(ctx context.Context, in runInput) (*liveFacts, error) {
 	live := &v1alpha1.JobRun{}
@@ -223,7 +221,7 @@ func (r *JobRunReconciler) confirm(ctx context.Context, in runInput) (*liveFacts
 	}
 	facts := &liveFacts{
 		RunChanged: live.UID != in.Run.UID || !live.DeletionTimestamp.IsZero() || isFinished(live) ||
-			(live.Status.Child != nil && in.Run.Status.Child == nil),
+			live.Spec.Stop != in.Run.Spec.Stop || (live.Status.Child != nil && in.Run.Status.Child == nil),
 		Verdict: in.Verdict,
 	}
 	if facts.RunChanged {
@@ -246,7 +244,8 @@ func (r *JobRunReconciler) confirm(ctx context.Context, in runInput) (*liveFacts
 // exists is refused by its name, so that it need not be looked for first.
 func (in runInput) mayLaunch() bool {
 	left, limited := startingTimeLeft(in)
-	return in.Run.Status.Child == nil && !in.Launched && in.Job != nil && in.Invalid == "" && in.Verdict.Allowed && (!limited || left > 0)
+	return in.Run.Status.Child == nil && !in.Launched && !in.Run.Spec.Stop &&
+		in.Job != nil && in.Invalid == "" && in.Verdict.Allowed && (!limited || left > 0)
 }
 
 // launch creates the child. A refusal is a plan for the run that has none, now or ever; an error is worth
@@ -326,11 +325,17 @@ func (r *JobRunReconciler) apply(ctx context.Context, in runInput, plan runPlan)
 	case actResume:
 		return r.patchChild(ctx, in.Child, resumed)
 	case actDelete:
-		err := r.Delete(ctx, in.Child, client.Preconditions{UID: &in.Child.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-		return client.IgnoreNotFound(err)
+		return r.deleteChild(ctx, in.Child, metav1.DeletePropagationBackground)
+	case actStop: // the child stays until its pods have ended
+		return r.deleteChild(ctx, in.Child, metav1.DeletePropagationForeground)
 	case actNothing, actConfirm, actLaunch:
 	}
 	return nil
+}
+
+func (r *JobRunReconciler) deleteChild(ctx context.Context, child *batchv1.Job, policy metav1.DeletionPropagation) error {
+	err := r.Delete(ctx, child, client.Preconditions{UID: &child.UID}, client.PropagationPolicy(policy))
+	return client.IgnoreNotFound(err)
 }
 
 // adopt gives a run that a user created its Job as owner, so that it goes with the Job, and the labels by
@@ -398,6 +403,8 @@ func (r *JobRunReconciler) tell(before, after *v1alpha1.JobRun, in runInput) {
 	case is == v1alpha1.StatePending && in.Job != nil && !in.Verdict.Allowed && succeeded(before) == nil:
 		r.Recorder.Eventf(after, in.Job, corev1.EventTypeWarning, in.Verdict.Reason, "Launch", "%s", note(in.Verdict.Message))
 	case is == was || c.Status == metav1.ConditionTrue:
+	case is == v1alpha1.StateStopped:
+		r.Recorder.Eventf(after, nil, corev1.EventTypeNormal, is, "Run", "%s", note(c.Message))
 	case is == v1alpha1.StateSuspended, c.Status == metav1.ConditionFalse:
 		var related runtime.Object // nil itself, not a nil *batchv1.Job, for a run without a child
 		if in.Child != nil {

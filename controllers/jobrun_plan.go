@@ -22,6 +22,8 @@ import (
 //	   │                             Suspended
 //	   └─► StartingDeadlineExceeded | Rejected          Active ──revoked──► Revoked
 //
+// From each of them a run is Stopped when somebody asks for it.
+//
 // The state is computed from the run, its Job and its child each time. Only what can't be seen any more
 // is remembered in status: that a child was seen, and that the run has ended.
 
@@ -36,6 +38,7 @@ const (
 	actSuspend        // suspend the child, because permission went
 	actResume         // resume a child that actSuspend suspended
 	actDelete         // delete the child
+	actStop           // delete the child, and keep it until its pods have ended
 )
 
 // runInput is everything that a plan is made from.
@@ -52,9 +55,9 @@ type runInput struct {
 	Invalid string
 	// Live is nil until the API server was asked.
 	Live *liveFacts
-	// Failure is how the last failed pod ended; nil if that is not known.
-	Failure *corev1.ContainerStateTerminated
-	Now     time.Time
+	// Pods are those of the child, as far as they are known.
+	Pods []*runPod
+	Now  time.Time
 }
 
 // liveFacts are what the API server itself said, past the cache.
@@ -76,7 +79,7 @@ type runPlan struct {
 	Child                        *v1alpha1.ChildReference
 	Grant                        string
 	FailedAttempts               int32
-	Failure                      *corev1.ContainerStateTerminated
+	Tasks                        []v1alpha1.RunTask
 	RequeueAfter                 time.Duration
 }
 
@@ -123,9 +126,12 @@ func planLaunched(in runInput) runPlan {
 		Grant:          in.Child.Annotations[v1alpha1.AnnotationGrant],
 		StartedAt:      startOf(in),
 		FailedAttempts: in.Child.Status.Failed,
+		Tasks:          mergedTasks(in.Run.Status.Tasks, in.Pods),
 	}
 	end := endOf(in.Child)
 	switch {
+	case in.Run.Spec.Stop && (end == nil || end.Type == batchv1.JobFailed):
+		return withStop(plan, in, end)
 	case end != nil:
 		return withEnd(plan, in, *end)
 	case !in.Child.DeletionTimestamp.IsZero():
@@ -133,7 +139,7 @@ func planLaunched(in runInput) runPlan {
 	case in.Job == nil:
 		// Without the Job there is no owner to ask about. Its deletion takes the run along, unless it was
 		// told to orphan it.
-		plan.Succeeded = progressOf(in.Child)
+		plan.Succeeded = progressOf(in)
 	default:
 		plan = withRevocation(plan, in)
 	}
@@ -159,13 +165,12 @@ func withEnd(plan runPlan, in runInput, end batchv1.JobCondition) runPlan {
 	if end.Type == batchv1.JobComplete && in.Child.Status.CompletionTime != nil {
 		at = *in.Child.Status.CompletionTime
 	}
-	plan.FinishedAt = &at
+	plan.FinishedAt, plan.Tasks = &at, lost(plan.Tasks)
 	if end.Type == batchv1.JobComplete {
 		plan.Succeeded = report{Status: metav1.ConditionTrue, Reason: v1alpha1.StateSuccess, Message: "The run succeeded"}
 		return plan
 	}
-	plan.Failure = in.Failure
-	plan.Succeeded = failed(v1alpha1.StateFailed, failureMessage(end, in.Failure))
+	plan.Succeeded = failed(v1alpha1.StateFailed, failureMessage(end, lastFailed(plan.Tasks)))
 	return plan
 }
 
@@ -175,16 +180,16 @@ func withRevocation(plan runPlan, in runInput) runPlan {
 	revoked := isRevoked(in.Child)
 	switch {
 	case in.Verdict.Allowed && revoked:
-		plan.Succeeded = progressOf(in.Child)
+		plan.Succeeded = progressOf(in)
 		if suspended {
 			plan.Succeeded.Message = "Permission is back; the batch/v1 Job is being resumed"
 		}
 		return confirmed(plan, in, actResume)
 	case in.Verdict.Reason == v1alpha1.ReasonPolicyNotSynced, in.Verdict.Allowed, in.Job.Spec.OnRevoke == v1alpha1.RevokeFinish, in.Job.Spec.OnRevoke == "":
-		plan.Succeeded = progressOf(in.Child)
+		plan.Succeeded = progressOf(in)
 	case in.Job.Spec.OnRevoke == v1alpha1.RevokeDelete:
 		plan.Act = actDelete
-		plan.FinishedAt = &metav1.Time{Time: in.Now}
+		plan.FinishedAt, plan.Tasks = &metav1.Time{Time: in.Now}, lost(plan.Tasks)
 		plan.Succeeded = failed(v1alpha1.StateRevoked, "Ended because the owner's permission went (onRevoke: Delete): "+in.Verdict.Message)
 	default:
 		plan.Succeeded = running(v1alpha1.StateSuspended, "Suspended until permission is back (onRevoke: Suspend): "+in.Verdict.Message)
@@ -206,70 +211,18 @@ func planLost(in runInput) runPlan {
 		return runPlan{Act: actConfirm}
 	case in.Live.ChildExists || in.Live.RunChanged:
 		return runPlan{RequeueAfter: staleCacheRetry}
-	default:
-		message := fmt.Sprintf("The batch/v1 Job %s was deleted before it ended; delete the JobRun to stop a run", batchjob.ChildName(in.Run))
-		return runPlan{
-			Ready:      readyAsLaunched(), // for the first time, if the child went at once
-			FinishedAt: &metav1.Time{Time: in.Now}, Succeeded: failed(v1alpha1.StateFailed, message),
-		}
 	}
-}
-
-// planWaiting launches a run that has not been, or says what it waits for. The rules are in the order in
-// which a person would have to mend them.
-func planWaiting(in runInput) runPlan {
 	plan := runPlan{
-		Ready:      report{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonWaiting},
-		Authorized: authorizedReport(in.Verdict),
+		Ready: readyAsLaunched(), // for the first time, if the child went at once
+		Tasks: mergedTasks(in.Run.Status.Tasks, in.Pods),
 	}
-	left, limited := startingTimeLeft(in)
-	switch {
-	case limited && left <= 0:
-		message := fmt.Sprintf("Not launched within %d seconds: %s", *in.Run.Spec.StartingDeadlineSeconds, waitingFor(in))
-		return rejected(plan, in, v1alpha1.StateStartingDeadlineExceeded, message)
-	case in.Job == nil:
-		return waiting(plan, waitingFor(in), left)
-	case belonging(in.Run, in.Job) == belongsToNobody:
-		return runPlan{Act: actAdopt} // its event brings the run back
-	case belonging(in.Run, in.Job) == belongsToAnother:
-		return waiting(plan, waitingFor(in), left)
-	case in.Invalid != "":
-		return rejected(plan, in, v1alpha1.StateRejected, waitingFor(in))
-	case in.Job.Spec.Suspend, !in.Verdict.Allowed:
-		return waiting(plan, waitingFor(in), left)
-	default:
-		return confirmed(waiting(plan, "Being launched", left), in, actLaunch)
+	if in.Run.Spec.Stop {
+		return stopped(plan, in)
 	}
-}
-
-// waitingFor says, in a sentence, what keeps the run from being launched.
-func waitingFor(in runInput) string {
-	switch {
-	case in.Job == nil:
-		return fmt.Sprintf("Job %s/%s does not exist", in.Run.Namespace, in.Run.Spec.Job)
-	case belonging(in.Run, in.Job) == belongsToAnother:
-		return foreignOwner(metav1.GetControllerOf(in.Run))
-	case in.Invalid != "":
-		return "The Job can't be launched: " + in.Invalid
-	case in.Job.Spec.Suspend:
-		return "The Job is suspended (spec.suspend)"
-	case !in.Verdict.Allowed:
-		return in.Verdict.Message
-	default:
-		// What the last attempt met, or nothing: no operator was there.
-		if c := succeeded(in.Run); c != nil {
-			return c.Message
-		}
-		return "no operator was there to launch it"
-	}
-}
-
-// failingPlan is for a run whose launch has failed for a reason that the API server gave and may take back.
-func failingPlan(in runInput, cause error) runPlan {
-	return waiting(runPlan{
-		Ready:      report{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonWaiting},
-		Authorized: authorizedReport(in.Verdict),
-	}, "It can't be launched now, and is tried again: "+cause.Error(), 0)
+	message := fmt.Sprintf("The batch/v1 Job %s was deleted before it ended; set spec.stop of the JobRun to stop a run", batchjob.ChildName(in.Run))
+	plan.Tasks, plan.FinishedAt = lost(plan.Tasks), &metav1.Time{Time: in.Now}
+	plan.Succeeded = failed(v1alpha1.StateFailed, message)
+	return plan
 }
 
 // confirmed lets a plan act only on what the API server itself confirms.
@@ -293,57 +246,6 @@ func confirmed(plan runPlan, in runInput, act runAct) runPlan {
 	return plan
 }
 
-// rejected ends a run that was never launched, once the API server says that there is no child.
-func rejected(plan runPlan, in runInput, state, message string) runPlan {
-	switch {
-	case in.Live == nil:
-		return runPlan{Act: actConfirm}
-	case in.Live.ChildExists || in.Live.RunChanged:
-		return runPlan{RequeueAfter: staleCacheRetry}
-	}
-	plan.Ready = report{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRejected, Message: message, Stalled: true}
-	plan.Succeeded = failed(state, message)
-	plan.FinishedAt = &metav1.Time{Time: in.Now}
-	return plan
-}
-
-// nodeRetry is how soon to look for a node again that a LIKE constraint matches. Nodes are not watched.
-const nodeRetry = 30 * time.Second
-
-// forbiddenRetry is how soon to try again to create a child that the API server forbade: a quota is used
-// up, most often, and nothing tells when there is room again.
-const forbiddenRetry = 15 * time.Second
-
-// waitingPlan is for a run that could not be launched for a reason that may pass.
-func waitingPlan(in runInput, why string, retry time.Duration) *runPlan {
-	if left, limited := startingTimeLeft(in); limited {
-		retry = min(retry, left)
-	}
-	plan := waiting(runPlan{
-		Ready:      report{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonWaiting},
-		Authorized: authorizedReport(in.Live.Verdict),
-	}, why, retry)
-	return &plan
-}
-
-// rejectedPlan is for a run that can't be launched, for a reason that will not pass.
-func rejectedPlan(in runInput, why string) *runPlan {
-	return &runPlan{
-		Authorized: authorizedReport(in.Live.Verdict),
-		Ready:      report{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRejected, Message: why, Stalled: true},
-		Succeeded:  failed(v1alpha1.StateRejected, why),
-		FinishedAt: &metav1.Time{Time: in.Now},
-	}
-}
-
-// waiting says what the run waits for; left is the time until its starting deadline, or 0.
-func waiting(plan runPlan, message string, left time.Duration) runPlan {
-	plan.Ready.Message = message
-	plan.Succeeded = running(v1alpha1.StatePending, message)
-	plan.RequeueAfter = max(left, 0)
-	return plan
-}
-
 func running(state, message string) report {
 	return report{Status: metav1.ConditionUnknown, Reason: state, Message: message}
 }
@@ -364,21 +266,6 @@ func authorizedReport(v verdict) report {
 		status = metav1.ConditionUnknown
 	}
 	return report{Status: status, Reason: v.Reason, Message: v.Message}
-}
-
-// progressOf says how far a child is that is not finished. Somebody else than Grantry may have suspended
-// it: Kueue, while it waits for quota.
-func progressOf(child *batchv1.Job) report {
-	switch {
-	case isSuspended(child) && isRevoked(child):
-		return running(v1alpha1.StateSuspended, "Suspended since the owner's permission went, until it is back")
-	case isSuspended(child):
-		return running(v1alpha1.StateSuspended, "The batch/v1 Job is suspended, and not by Grantry")
-	case child.Status.Active > 0 || child.Status.Failed > 0 || child.Status.Succeeded > 0:
-		return running(v1alpha1.StateActive, "At work")
-	default:
-		return running(v1alpha1.StateStarting, "The batch/v1 Job was created and has no pod yet")
-	}
 }
 
 func isSuspended(child *batchv1.Job) bool {
@@ -422,10 +309,10 @@ func endOf(child *batchv1.Job) *batchv1.JobCondition {
 	return nil
 }
 
-func failureMessage(end batchv1.JobCondition, last *corev1.ContainerStateTerminated) string {
+func failureMessage(end batchv1.JobCondition, last *v1alpha1.RunTask) string {
 	message := fmt.Sprintf("%s: %s", end.Reason, end.Message)
 	if last != nil {
-		message = fmt.Sprintf("%s; the last container ended with exit code %d (%s)", message, last.ExitCode, last.Reason)
+		message = fmt.Sprintf("%s; the last container ended with exit code %d (%s)", message, *last.ExitCode, last.Reason)
 	}
 	return message
 }

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 
 // String names an act in the output of tests.
 func (a runAct) String() string {
-	return [...]string{"nothing", "adopt", "confirm", "launch", "suspend", "resume", "delete"}[a]
+	return [...]string{"nothing", "adopt", "confirm", "launch", "suspend", "resume", "delete", "stop"}[a]
 }
 
 // makeJob is a Job that asks for nothing special. Its UID follows from its name.
@@ -97,6 +96,29 @@ func withDeadline(seconds int64) func(*v1alpha1.JobRun) {
 
 func sawChild(run *v1alpha1.JobRun) {
 	run.Status.Child = &v1alpha1.ChildReference{Name: "run1-child", UID: "child-uid"}
+}
+
+func stopRequested(run *v1alpha1.JobRun) {
+	run.Spec.Stop, run.Spec.StoppedBy = true, &v1alpha1.Subject{Kind: v1alpha1.UserSubject, Name: "bob"}
+}
+
+// exited, working and waitingPodFor are pods of the run.
+func exited(name string, code int32, reason string) *runPod {
+	state := v1alpha1.TaskFailed
+	if code == 0 {
+		state = v1alpha1.TaskSucceeded
+	}
+	return &runPod{ObjectMeta: metav1.ObjectMeta{Name: name}, task: v1alpha1.RunTask{
+		Name: name, State: state, StartedAt: at(-20 * time.Second), FinishedAt: at(-10 * time.Second), ExitCode: &code, Reason: reason,
+	}}
+}
+
+func working(name string) *runPod {
+	return &runPod{ObjectMeta: metav1.ObjectMeta{Name: name}, task: v1alpha1.RunTask{Name: name, State: v1alpha1.TaskRunning, StartedAt: at(-20 * time.Second)}}
+}
+
+func waitingPodFor(name, what string) *runPod {
+	return &runPod{ObjectMeta: metav1.ObjectMeta{Name: name}, task: v1alpha1.RunTask{Name: name, State: v1alpha1.TaskWaiting}, waits: what}
 }
 
 func unowned(run *v1alpha1.JobRun) { run.OwnerReferences = nil }
@@ -184,12 +206,12 @@ type runCase struct {
 	verdict verdict
 	invalid string
 	live    *liveFacts
-	failure *corev1.ContainerStateTerminated
+	pods    []*runPod
 	want    planned
 }
 
 func (c runCase) input() runInput {
-	in := runInput{Run: plannedRun(c.run...), Launched: c.made, Verdict: c.verdict, Invalid: c.invalid, Live: c.live, Failure: c.failure, Now: policyNoon}
+	in := runInput{Run: plannedRun(c.run...), Launched: c.made, Verdict: c.verdict, Invalid: c.invalid, Live: c.live, Pods: c.pods, Now: policyNoon}
 	if !c.noJob {
 		in.Job = plannedJob(c.job...)
 	}
@@ -346,7 +368,7 @@ func TestPlanRun(t *testing.T) {
 		}.with(func(p *planned) { p.Finished = at(-5 * time.Second) }),
 		"failed: the last container tells": runCase{
 			child:   childEdits(ended(batchv1.JobFailed, "BackoffLimitExceeded", "Limit reached")),
-			failure: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"},
+			pods:    []*runPod{exited("pod1", 137, "OOMKilled")},
 			verdict: granted, want: launched("False Failed: BackoffLimitExceeded: Limit reached; the last container ended with exit code 137 (OOMKilled)"),
 		}.with(func(p *planned) { p.Finished = at(-5 * time.Second) }),
 
@@ -408,13 +430,84 @@ func TestPlanRun(t *testing.T) {
 			child: childEdits(revokedChild, active), verdict: granted, live: liveYes, want: launched(saysActive),
 		}.with(func(p *planned) { p.Act = actResume }),
 
+		// Stopped.
+		"stop: before it was launched, and before everything else": {
+			job: jobEdits(suspended), run: runEdits(stopRequested), verdict: notGranted, invalid: "bad", want: planned{Act: actConfirm},
+		},
+		"stop: before it was launched, confirmed": {
+			run: runEdits(stopRequested), verdict: granted, live: &liveFacts{},
+			want: planned{
+				Ready: "stalled False Stopped: Stopped by User bob before it was launched", Authorized: saysGranted,
+				Succeeded: "False Stopped: Stopped by User bob before it was launched", Finished: at(0),
+			},
+		},
+		"stop: nobody wrote down by whom": {
+			run: runEdits(stopRequested, func(r *v1alpha1.JobRun) { r.Spec.StoppedBy = nil }), verdict: granted, live: &liveFacts{},
+			want: planned{
+				Ready: "stalled False Stopped: Stopped before it was launched", Authorized: saysGranted,
+				Succeeded: "False Stopped: Stopped before it was launched", Finished: at(0),
+			},
+		},
+		"stop: of a Job that is not there": {
+			noJob: true, run: runEdits(unowned, stopRequested), live: &liveFacts{},
+			want: planned{
+				Ready:     "stalled False Stopped: Stopped by User bob before it was launched",
+				Succeeded: "False Stopped: Stopped by User bob before it was launched", Finished: at(0),
+			},
+		},
+		"stop: it was launched, and the cache is behind": {run: runEdits(stopRequested), verdict: granted, live: liveChild, want: planned{After: staleCacheRetry}},
+		"stop: adopted first":                            {run: runEdits(unowned, stopRequested), verdict: granted, want: planned{Act: actAdopt}},
+		"stop: at work": runCase{
+			run: runEdits(stopRequested), child: childEdits(active), verdict: notGranted, job: jobEdits(onRevoke(v1alpha1.RevokeSuspend)),
+			want: launched("Unknown Active: Being stopped by User bob: its pods are ending"),
+		}.with(func(p *planned) { p.Act, p.Authorized = actStop, saysNotGranted }),
+		"stop: suspended work": runCase{
+			run: runEdits(stopRequested), child: childEdits(suspendedChild, revokedChild), verdict: granted,
+			want: launched("Unknown Active: Being stopped by User bob: its pods are ending"),
+		}.with(func(p *planned) { p.Act = actStop }),
+		"stop: only just launched": runCase{
+			run: runEdits(stopRequested), child: childEdits(func(c *batchv1.Job) { c.CreationTimestamp = *at(0) }), verdict: granted,
+			want: launched("Unknown Active: Being stopped by User bob: its pods are ending"),
+		}.with(func(p *planned) { p.Act = actStop }),
+		"stop: the pods are ending": {
+			run:   runEdits(stopRequested),
+			child: childEdits(active, func(c *batchv1.Job) { c.DeletionTimestamp = at(0) }), verdict: granted,
+			want: launched("Unknown Active: Being stopped by User bob: its pods are ending"),
+		},
+		"stop: the pods have ended, which the Job controller takes for a failure": runCase{
+			run:   runEdits(stopRequested),
+			child: childEdits(ended(batchv1.JobFailed, "BackoffLimitExceeded", "")), verdict: granted, want: launched("False Stopped: Stopped by User bob"),
+		}.with(func(p *planned) { p.Finished = at(0) }),
+		"stop: the work had succeeded": runCase{
+			run:   runEdits(stopRequested),
+			child: childEdits(ended(batchv1.JobComplete, "", "")), verdict: granted, want: launched("True Success: The run succeeded"),
+		}.with(func(p *planned) { p.Finished = at(-5 * time.Second) }),
+		"stop: the child is gone, confirmed first": {run: runEdits(stopRequested, sawChild), verdict: granted, want: planned{Act: actConfirm}},
+		"stop: the child is gone": {
+			run: runEdits(stopRequested, sawChild), verdict: granted, live: &liveFacts{},
+			want: planned{Ready: saysLaunched, Succeeded: "False Stopped: Stopped by User bob", Finished: at(0)},
+		},
+
+		// What pods wait for.
+		"starting: the pod says what it waits for": {
+			child: childEdits(active), verdict: granted, pods: []*runPod{waitingPodFor("pod1", "ImagePullBackOff: no such image")},
+			want: launched("Unknown Starting: Pod pod1 waits to start: ImagePullBackOff: no such image"),
+		},
+		"active: one pod works, another waits": {
+			child: childEdits(active), verdict: granted, pods: []*runPod{waitingPodFor("pod1", "Unschedulable: no room"), working("pod2")}, want: launched(saysActive),
+		},
+		"active: the pod is to start again": {
+			child: childEdits(active, func(c *batchv1.Job) { c.Status.Failed = 1 }), verdict: granted, pods: []*runPod{waitingPodFor("pod1", "CrashLoopBackOff")},
+			want: launched("Unknown Active: Pod pod1 waits: CrashLoopBackOff"),
+		},
+
 		// A child that was seen and is no more.
 		"lost: confirmed first": {run: runEdits(sawChild), verdict: granted, want: planned{Act: actConfirm}},
 		"lost": {
 			run: runEdits(sawChild), verdict: granted, live: liveYes,
 			want: planned{
 				Ready:     saysLaunched,
-				Succeeded: "False Failed: The batch/v1 Job " + batchjob.ChildName(plannedRun()) + " was deleted before it ended; delete the JobRun to stop a run",
+				Succeeded: "False Failed: The batch/v1 Job " + batchjob.ChildName(plannedRun()) + " was deleted before it ended; set spec.stop of the JobRun to stop a run",
 				Finished:  at(0),
 			},
 		},
@@ -423,7 +516,7 @@ func TestPlanRun(t *testing.T) {
 			made: true, verdict: granted, live: liveYes,
 			want: planned{
 				Ready:     saysLaunched,
-				Succeeded: "False Failed: The batch/v1 Job " + batchjob.ChildName(plannedRun()) + " was deleted before it ended; delete the JobRun to stop a run",
+				Succeeded: "False Failed: The batch/v1 Job " + batchjob.ChildName(plannedRun()) + " was deleted before it ended; set spec.stop of the JobRun to stop a run",
 				Finished:  at(0),
 			},
 		},
@@ -459,7 +552,7 @@ func TestPlanRun(t *testing.T) {
 			if diff := cmp.Diff(tc.want, briefly(plan)); diff != "" {
 				t.Errorf("planRun() (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(tc.input(), in, cmp.AllowUnexported(verdict{}, decider{})); diff != "" {
+			if diff := cmp.Diff(tc.input(), in, cmp.AllowUnexported(verdict{}, decider{}, runPod{})); diff != "" {
 				t.Errorf("planRun changed its input (-before +after):\n%s", diff)
 			}
 			setRunStatus(in.Run, plan, in.Now)
@@ -495,13 +588,13 @@ func TestPlanRun_whatALaunchedRunRemembers(t *testing.T) {
 	}
 
 	ended(batchv1.JobFailed, "PodFailurePolicy", "exit")(child)
-	in.Failure = &corev1.ContainerStateTerminated{ExitCode: 3, Reason: strings.Repeat("é", 200)}
+	in.Pods = []*runPod{exited("pod1", 3, "Error"), {ObjectMeta: metav1.ObjectMeta{Name: "pod2"}, task: v1alpha1.RunTask{Name: "pod2", State: v1alpha1.TaskRunning}}}
 	setRunStatus(run, planRun(in), policyNoon)
-	if run.Status.ExitCode == nil || *run.Status.ExitCode != 3 {
-		t.Errorf("exit code %v, want 3", run.Status.ExitCode)
+	if run.Status.ExitCode == nil || *run.Status.ExitCode != 3 || run.Status.ExitReason != "Error" {
+		t.Errorf("exit code %v, %q; want 3 and Error", run.Status.ExitCode, run.Status.ExitReason)
 	}
-	if len(run.Status.ExitReason) > 256 || !strings.HasSuffix(run.Status.ExitReason, "…") {
-		t.Errorf("exit reason %q is not cut", run.Status.ExitReason)
+	if got := run.Status.Tasks; len(got) != 2 || got[0].State != v1alpha1.TaskFailed || got[1].State != v1alpha1.TaskLost {
+		t.Errorf("tasks %+v, want one that failed and one that is lost", got)
 	}
 	if got := run.Status.FinishedAt; !got.Equal(at(-5 * time.Second)) {
 		t.Errorf("finished at %v", got)
@@ -603,6 +696,9 @@ func drawRunInput(t *rapid.T) runInput {
 	if odd("has no owner") {
 		unowned(in.Run)
 	}
+	if odd("is to stop") {
+		stopRequested(in.Run)
+	}
 	if odd("has a deadline") {
 		withDeadline(rapid.Int64Range(1, 120).Draw(t, "deadline"))(in.Run)
 	}
@@ -659,6 +755,8 @@ func TestPlanRun_neverLaunchesWhatItMustNot(t *testing.T) {
 				t.Fatal("it launches a run that was launched or has ended")
 			case in.Live == nil || !in.Live.Verdict.Allowed || in.Live.RunChanged:
 				t.Fatal("it launches without the API server's word")
+			case in.Run.Spec.Stop:
+				t.Fatal("it launches a run that is to stop")
 			case !in.Verdict.Allowed || in.Job == nil || in.Job.Spec.Suspend || in.Invalid != "" || belonging(in.Run, in.Job) != belongsToJob:
 				t.Fatal("it launches a Job that can't be launched")
 			}
@@ -685,7 +783,10 @@ func TestPlanRun_neverLaunchesWhatItMustNot(t *testing.T) {
 		if plan.Act == actResume && (in.Live == nil || !in.Live.Verdict.Allowed || !in.Verdict.Allowed) {
 			t.Fatal("it resumes without permission")
 		}
-		if (plan.Act == actSuspend || plan.Act == actResume || plan.Act == actDelete) && in.Child == nil {
+		if plan.Act == actStop && !in.Run.Spec.Stop || in.Run.Spec.Stop && (plan.Act == actSuspend || plan.Act == actResume) {
+			t.Fatalf("it is to %v, and to stop: %v", plan.Act, in.Run.Spec.Stop)
+		}
+		if (plan.Act == actSuspend || plan.Act == actResume || plan.Act == actDelete || plan.Act == actStop) && in.Child == nil {
 			t.Fatalf("it is to %v a child that does not exist", plan.Act)
 		}
 		ends := plan.Succeeded.Status == metav1.ConditionTrue || plan.Succeeded.Status == metav1.ConditionFalse

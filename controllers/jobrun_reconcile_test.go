@@ -130,7 +130,7 @@ func TestJobRunReconciler_returnsWhatItCanNotReadAndLaunchesNothing(t *testing.T
 		job.Spec.Run.Placement = &v1alpha1.Placement{Constraints: []v1alpha1.Constraint{{Attribute: "zone", Operator: "LIKE", Value: "a.*"}}}
 	}
 	failedChild := func() client.Object {
-		return launchedChild(plannedRun(), ended(batchv1.JobFailed, "BackoffLimitExceeded", ""))
+		return launchedChild(plannedRun(), ended(batchv1.JobFailed, "BackoffLimitExceeded", ""), func(c *batchv1.Job) { c.Status.Failed = 1 })
 	}
 	cases := map[string]struct {
 		cached, live interceptor.Funcs
@@ -263,6 +263,7 @@ func TestJobRunReconciler_asksTheAPIServerAboutTheRun(t *testing.T) {
 		"it is being deleted":   live(func(r *v1alpha1.JobRun) { r.DeletionTimestamp = at(0) }),
 		"it has ended":          live(inState(metav1.ConditionFalse, v1alpha1.StateRejected)),
 		"it had a child before": live(sawChild),
+		"it is to stop":         live(stopRequested),
 	}
 	for name, funcs := range cases {
 		t.Run(name, func(t *testing.T) {

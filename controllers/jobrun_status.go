@@ -32,9 +32,11 @@ func setRunStatus(run *v1alpha1.JobRun, plan runPlan, now time.Time) {
 	if plan.FinishedAt != nil {
 		status.FinishedAt = plan.FinishedAt
 	}
-	if plan.Failure != nil {
-		status.ExitCode = &plan.Failure.ExitCode
-		status.ExitReason = conditions.Truncate(plan.Failure.Reason, 256)
+	if plan.Tasks != nil {
+		status.Tasks = plan.Tasks
+	}
+	if last := lastFailed(plan.Tasks); last != nil && plan.FinishedAt != nil {
+		status.ExitCode, status.ExitReason = new(*last.ExitCode), last.Reason
 	}
 	if plan.Succeeded.Status == metav1.ConditionTrue {
 		var zero int32

@@ -5,7 +5,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// JobRun is one execution of a Job. Creating one runs the Job ("Run Now"), deleting it stops the run.
+// JobRun is one execution of a Job. Creating one runs the Job ("Run Now"). Setting spec.stop stops the run; deleting
+// it stops the run and removes it from the history.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -25,9 +26,8 @@ type JobRun struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec says which Job runs and why. It can't be changed.
+	// spec says which Job runs and why. It can't be changed, but for stop.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the spec of a JobRun is immutable: create another JobRun"
 	Spec JobRunSpec `json:"spec"`
 
 	// status is what Grantry found. Only Grantry writes it.
@@ -52,6 +52,9 @@ const (
 )
 
 // JobRunSpec says which Job runs, and why.
+// +kubebuilder:validation:XValidation:rule="self.job == oldSelf.job && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.requestedBy) == has(oldSelf.requestedBy) && (!has(self.requestedBy) || self.requestedBy == oldSelf.requestedBy) && has(self.schedule) == has(oldSelf.schedule) && (!has(self.schedule) || self.schedule == oldSelf.schedule) && has(self.scheduledAt) == has(oldSelf.scheduledAt) && (!has(self.scheduledAt) || self.scheduledAt == oldSelf.scheduledAt) && has(self.startingDeadlineSeconds) == has(oldSelf.startingDeadlineSeconds) && (!has(self.startingDeadlineSeconds) || self.startingDeadlineSeconds == oldSelf.startingDeadlineSeconds)",message="the spec of a JobRun is immutable, but for stop: create another JobRun"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.stop) || !oldSelf.stop || (has(self.stop) && self.stop && has(self.stoppedBy) == has(oldSelf.stoppedBy) && (!has(self.stoppedBy) || self.stoppedBy == oldSelf.stoppedBy))",message="stop can't be taken back: create another JobRun"
+// +kubebuilder:validation:XValidation:rule="!has(self.stoppedBy) || (has(self.stop) && self.stop)",message="stoppedBy says who has set stop: leave it out"
 type JobRunSpec struct {
 	// job is the name of a Job in the same namespace.
 	// +required
@@ -85,6 +88,17 @@ type JobRunSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000
 	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
+
+	// stop ends the run: its pods get SIGTERM and the time that they have to end, and the run has failed, as
+	// Stopped, once they are gone. A run that was not launched ends at once. It can't be taken back, and changes
+	// nothing in a run that has ended. Default is false.
+	// +optional
+	Stop bool `json:"stop,omitempty"` //nolint:kubeapilinter // mirrors suspend of batch/v1
+
+	// stoppedBy is who set stop. Unset is the user who does. Another subject may be named by those who may act as
+	// it.
+	// +optional
+	StoppedBy *Subject `json:"stoppedBy,omitempty"`
 }
 
 // JobRunStatus is what Grantry found out about a run.
@@ -95,10 +109,10 @@ type JobRunStatus struct {
 
 	// conditions are Ready (the run was launched), Authorized (the owner's grants allow it), Succeeded
 	// (Unknown until the run has ended), and Stalled while a person must act.
-	// Possible reasons of Ready: Launched, Waiting, Rejected.
+	// Possible reasons of Ready: Launched, Waiting, Rejected, Stopped.
 	// Possible reasons of Authorized: those of a Job.
 	// Possible reasons of Succeeded: Pending, Starting, Active, Suspended, Success, Failed,
-	// StartingDeadlineExceeded, Revoked, Rejected.
+	// StartingDeadlineExceeded, Stopped, Revoked, Rejected.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -134,6 +148,75 @@ type JobRunStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	ExitReason string `json:"exitReason,omitempty"`
+
+	// tasks are the pods that did the work, in the order of their creation: the latest 16. They stay when the pods
+	// go. While the run is at work they may lag behind; its end has them all.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Tasks []RunTask `json:"tasks,omitempty"`
+}
+
+// TaskState says how far a pod of a run is.
+// +kubebuilder:validation:Enum=Waiting;Running;Succeeded;Failed;Lost
+type TaskState string
+
+const (
+	// TaskWaiting is a pod that waits for a node, for its image, for what it fetches, or to start again.
+	TaskWaiting TaskState = "Waiting"
+	// TaskRunning is a pod at work.
+	TaskRunning TaskState = "Running"
+	// TaskSucceeded is a pod whose work has ended well.
+	TaskSucceeded TaskState = "Succeeded"
+	// TaskFailed is a pod whose work has ended badly, or that the cluster took away.
+	TaskFailed TaskState = "Failed"
+	// TaskLost is a pod that was gone before Grantry had seen how it ended.
+	TaskLost TaskState = "Lost"
+)
+
+// RunTask is a pod of a run.
+type RunTask struct {
+	// name of the pod, in the namespace of the run.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// state is Waiting, Running, Succeeded, Failed or Lost.
+	// +required
+	State TaskState `json:"state"`
+
+	// node is where the pod is or was; unset if it had none.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node,omitempty"`
+
+	// createdAt is when the pod was created.
+	// +optional
+	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
+
+	// startedAt is when its first container started.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+
+	// finishedAt is when its last container ended.
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+
+	// exitCode is that of the container that failed last, or 0 if none did.
+	// +optional
+	ExitCode *int32 `json:"exitCode,omitempty"`
+
+	// reason is why the pod is in its state, in the words of Kubernetes: Completed, Error, OOMKilled,
+	// EvictionByEvictionAPI, ImagePullBackOff, Unschedulable.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Reason string `json:"reason,omitempty"`
+
+	// restarts is how often the node has started a container again.
+	// +optional
+	Restarts int32 `json:"restarts,omitempty"`
 }
 
 // ChildReference points at a batch/v1 Job in the namespace of the run.
@@ -159,13 +242,15 @@ const (
 	ReasonWaiting = "Waiting"
 	// ReasonRejected says that the run can never be launched.
 	ReasonRejected = "Rejected"
+	// ReasonStopped says that the run was stopped before it was launched.
+	ReasonStopped = "Stopped"
 )
 
 // Reasons of a JobRun's Succeeded condition: the states of a run.
 const (
 	// StatePending: not launched; the message says what the run waits for.
 	StatePending = "Pending"
-	// StateStarting: the child was created, and no pod of it runs yet.
+	// StateStarting: the child was created, and no pod of it runs yet; the message says what the pod waits for.
 	StateStarting = "Starting"
 	// StateActive: at work.
 	StateActive = "Active"
@@ -177,6 +262,8 @@ const (
 	StateFailed = "Failed"
 	// StateStartingDeadlineExceeded: not launched in time, and not to be launched any more.
 	StateStartingDeadlineExceeded = "StartingDeadlineExceeded"
+	// StateStopped: ended by somebody who set spec.stop.
+	StateStopped = "Stopped"
 	// StateRevoked: ended by Grantry, because the owner's permission went and onRevoke is Delete.
 	StateRevoked = "Revoked"
 	// StateRejected: never launched, because it can't be: the Job is invalid, or the API server refused the child.

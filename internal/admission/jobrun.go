@@ -8,8 +8,8 @@ import (
 	"github.com/grantry/grantry/internal/permission"
 )
 
-// StampRun makes a JobRun that is created or updated say who asked for it, and where in the hierarchy its
-// Job is. old is nil at create.
+// StampRun makes a JobRun that is created or updated say who asked for it and who stopped it, and where in the
+// hierarchy its Job is. old is nil at create.
 func StampRun(r *Request, old, run *v1alpha1.JobRun) (warnings []string, err error) {
 	if r.IsOperator() {
 		return nil, nil // it knows better
@@ -20,19 +20,36 @@ func StampRun(r *Request, old, run *v1alpha1.JobRun) (warnings []string, err err
 		}
 	}
 	stampLabels(run, rightLabels(run.Spec.Job, labelsOf(old)))
-	if r.Operation == Update {
-		return nil, nil // the spec can't change
-	}
-	wanted := run.Spec.RequestedBy
-	if wanted != nil {
-		ok, err := r.mayActAs(*wanted)
-		if err != nil || ok {
+	if r.Operation == Create {
+		if run.Spec.RequestedBy, warnings, err = r.answerable("spec.requestedBy", run.Spec.RequestedBy); err != nil {
 			return nil, err
 		}
-		warnings = append(warnings, "spec.requestedBy: set to "+describe(*r.subject())+"; "+r.notAs(*wanted))
 	}
-	run.Spec.RequestedBy = r.subject()
+	if stops(old, run) {
+		by, more, err := r.answerable("spec.stoppedBy", run.Spec.StoppedBy)
+		if err != nil {
+			return nil, err
+		}
+		run.Spec.StoppedBy, warnings = by, append(warnings, more...)
+	}
 	return warnings, nil
+}
+
+// answerable is the subject that is wanted for a field, if the requester may act as it, or else the requester.
+func (r *Request) answerable(field string, wanted *v1alpha1.Subject) (*v1alpha1.Subject, []string, error) {
+	if wanted == nil {
+		return r.subject(), nil, nil
+	}
+	ok, err := r.mayActAs(*wanted)
+	if err != nil || ok {
+		return wanted, nil, err
+	}
+	return r.subject(), []string{field + ": set to " + describe(*r.subject()) + "; " + r.notAs(*wanted)}, nil
+}
+
+// stops reports whether a request stops a run.
+func stops(old, run *v1alpha1.JobRun) bool {
+	return run.Spec.Stop && (old == nil || !old.Spec.Stop)
 }
 
 // CheckRun refuses a request on a JobRun that the requester may not make. Whether the Job is there is not
@@ -47,6 +64,11 @@ func CheckRun(r *Request, old, run *v1alpha1.JobRun) error {
 	}
 	if err := checkLabels(run, rightLabels(run.Spec.Job, labelsOf(old)), labelsOf(old)); err != nil {
 		return err
+	}
+	if stops(old, run) {
+		if err := r.checkAnswerable("spec.stoppedBy", "who stops a run", run.Spec.StoppedBy); err != nil {
+			return err
+		}
 	}
 	if r.Operation == Create {
 		return r.checkOrigin(run)
@@ -83,15 +105,20 @@ func (r *Request) checkOrigin(run *v1alpha1.JobRun) error {
 	if len(run.OwnerReferences) > 0 {
 		return invalid("metadata.ownerReferences: only Grantry says which Job a run belongs to; leave them out")
 	}
-	if run.Spec.RequestedBy == nil {
-		return invalid("spec.requestedBy: a run needs one; set it to %s", describe(*r.subject()))
+	return r.checkAnswerable("spec.requestedBy", "who asks for a run", run.Spec.RequestedBy)
+}
+
+// checkAnswerable refuses a field that does not say whom the requester may act as.
+func (r *Request) checkAnswerable(field, says string, subject *v1alpha1.Subject) error {
+	if subject == nil {
+		return invalid("%s: it must say %s; set it to %s", field, says, describe(*r.subject()))
 	}
-	ok, err := r.mayActAs(*run.Spec.RequestedBy)
+	ok, err := r.mayActAs(*subject)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		return forbidden("spec.requestedBy: %s", r.notAs(*run.Spec.RequestedBy))
+		return forbidden("%s: %s", field, r.notAs(*subject))
 	}
 	return nil
 }

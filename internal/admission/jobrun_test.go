@@ -32,6 +32,15 @@ func trigger(to v1alpha1.RunTrigger) func(*v1alpha1.JobRun) {
 	return func(r *v1alpha1.JobRun) { r.Spec.Trigger = to }
 }
 
+func stop(by ...*v1alpha1.Subject) func(*v1alpha1.JobRun) {
+	return func(r *v1alpha1.JobRun) {
+		r.Spec.Stop = true
+		for _, s := range by {
+			r.Spec.StoppedBy = s
+		}
+	}
+}
+
 func runLabels(extra ...string) func(*v1alpha1.JobRun) {
 	return func(r *v1alpha1.JobRun) {
 		r.Labels = maps.Clone(batchjob.AncestorLabels("dev.shared"))
@@ -67,6 +76,22 @@ func TestStampRun(t *testing.T) {
 		"update keeps the label of the Job": {
 			r: by(t, Update, "runner"), old: aRun(runLabels("grantry.dev/job-uid")), run: aRun(), want: aRun(runLabels("grantry.dev/job-uid")),
 		},
+		"a stop": {
+			r: by(t, Update, "runner"), old: aRun(runLabels()), run: aRun(runLabels(), stop()), want: aRun(runLabels(), stop(user("runner"))),
+		},
+		"a stop with another's name": {
+			r: by(t, Update, "runner"), old: aRun(runLabels()), run: aRun(runLabels(), stop(user("bob"))), want: aRun(runLabels(), stop(user("runner"))),
+			wantWarns: `spec.stoppedBy: set to user runner; user runner may not act as user bob: that takes the RBAC verb "impersonate" on users "bob"`,
+		},
+		"a stop for another": {
+			r: by(t, Update, "runner", impersonate("bob")), old: aRun(runLabels()), run: aRun(runLabels(), stop(user("bob"))), want: aRun(runLabels(), stop(user("bob"))),
+		},
+		"a stop again stays that of who stopped it": {
+			r: by(t, Update, "runner"), old: aRun(runLabels(), stop(user("bob"))), run: aRun(stop(user("bob"))), want: aRun(runLabels(), stop(user("bob"))),
+		},
+		"create, stopped": {
+			r: by(t, Create, "runner"), run: aRun(stop()), want: aRun(requestedBy(user("runner")), runLabels(), stop(user("runner"))),
+		},
 		"Grantry knows better": {r: by(t, Create, operatorName), run: aRun(trigger("Schedule")), want: aRun(trigger("Schedule"))},
 	}
 	for name, tc := range cases {
@@ -86,6 +111,12 @@ func TestStampRun(t *testing.T) {
 	}
 	if _, err := StampRun(failing(by(t, Create, "runner")), nil, aRun(requestedBy(user("bob")))); err == nil {
 		t.Error("StampRun() without an answer stamps, want a refusal")
+	}
+	if _, err := StampRun(failing(by(t, Update, "runner")), aRun(), aRun(stop(user("bob")))); err == nil {
+		t.Error("StampRun() of a stop without an answer stamps, want a refusal")
+	}
+	if _, err := StampRun(by(t, Update, "zoe"), aRun(), aRun(stop())); err == nil {
+		t.Error("StampRun() of a stop that is not granted stamps, want a refusal")
 	}
 }
 
@@ -126,6 +157,13 @@ func TestCheckRun(t *testing.T) {
 		"update that changes nothing":                 {r: by(t, Update, "zoe"), old: good(), run: good()},
 		"update that gives it to another Job":         {r: by(t, Update, "runner"), old: good(), run: good(adopted), want: Invalid, wantText: "metadata.ownerReferences"},
 		"update that takes the Job's label away":      {r: by(t, Update, "runner"), old: good(runLabels("grantry.dev/job-uid")), run: good(), want: Invalid, wantText: "grantry.dev/job-uid (missing)"},
+		"stop, granted":                               {r: by(t, Update, "runner"), old: good(), run: good(stop(user("runner")))},
+		"stop, not granted":                           {r: by(t, Update, "zoe"), old: good(), run: good(stop(user("zoe"))), want: Forbidden, wantText: `may not "run"`},
+		"stop, as if stamping were away":              {r: by(t, Update, "runner"), old: good(), run: good(stop()), want: Invalid, wantText: "spec.stoppedBy: it must say who stops a run; set it to user runner"},
+		"stop, with another's name":                   {r: by(t, Update, "runner"), old: good(), run: good(stop(user("bob"))), want: Forbidden, wantText: "spec.stoppedBy: user runner may not act as user bob"},
+		"stop, when the API server can't be asked":    {r: failing(by(t, Update, "runner")), old: good(), run: good(stop(user("bob"))), want: Unavailable},
+		"a run that another has stopped is annotated": {r: by(t, Update, "runner"), old: good(stop(user("bob"))), run: good(stop(user("bob")), annotated)},
+		"Grantry stops runs":                          {r: by(t, Update, operatorName), old: good(), run: good(stop())},
 		"delete":                                      {r: by(t, Delete, "runner"), old: good()},
 		"delete, not granted":                         {r: by(t, Delete, "zoe"), old: good(), want: Forbidden, wantText: `may not "run"`},
 		"Grantry creates runs":                        {r: by(t, Create, operatorName), run: good(trigger("Schedule"), adopted)},

@@ -39,7 +39,7 @@ func reportedOf(tb testing.TB, obj client.Object) reported {
 			v1alpha1.ReasonAccepted, v1alpha1.ReasonSpecInvalid, v1alpha1.ReasonOwnerMissing)}
 	case *v1alpha1.JobRun:
 		return reported{o.Status.ObservedGeneration, o.Status.Conditions, sets.New(
-			v1alpha1.ReasonLaunched, v1alpha1.ReasonWaiting, v1alpha1.ReasonRejected)}
+			v1alpha1.ReasonLaunched, v1alpha1.ReasonWaiting, v1alpha1.ReasonRejected, v1alpha1.ReasonStopped)}
 	}
 	tb.Fatalf("%T has no conditions that are known here", obj)
 	return reported{}

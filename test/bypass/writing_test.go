@@ -50,6 +50,7 @@ func whileDown() []attempt {
 		whenDown("widen a Grant", "rita", unavailable, mergePatch, grants+"/rita-reads", `{spec: {actions: [full]}}`),
 		whenDown("delete a Grant", "carol", unavailable, http.MethodDelete, grants+"/rita-reads", ""),
 		whenDown("join a Group", "mallory", unavailable, mergePatch, groups+"/marketers", `{spec: {members: [{kind: User, name: mallory}]}}`),
+		whenDown("stop a run", "alice", unavailable, mergePatch, runs+"/$RUN", `{spec: {stop: true}}`),
 		whenDown("delete a run", "alice", unavailable, http.MethodDelete, runs+"/$RUN", ""),
 	}
 }
@@ -75,6 +76,7 @@ func writing() []attempt {
 	cantDeleteAsked := refusal{byAuthorization, `may not "delete" on jobs dev.batch.job1 in metronome`}
 	cantRun := refusal{byAdmission, `may not "run" on jobs dev.batch.job1 in metronome`}
 	cantRunAny := refusal{byAuthorization, `may not "run"`}
+	cantRunUnseen := refusal{byAuthorization, "lacks a permission on the Job of JobRun"} // to those who may not read it
 	var all []attempt
 	for _, who := range []string{"mallory", "rita", "runa", "una", "exa", "nora", "аlice", "Alice", "system:serviceaccount:metronome:builder"} {
 		all = append(all, each("POST a Job", who, cantCreate, cantCreateAny, http.MethodPost, jobs, aJob("dev.batch.x")))
@@ -118,6 +120,9 @@ func writing() []attempt {
 		both("POST a run, with the right for a Job whose name begins alike", "sue", cantRun, http.MethodPost, runs, aRun("dev.batch.job1")),
 		both("POST a run of a Job that is not there", "runa", refusal{byAdmission, `may not "run" on jobs secret in metronome`}, http.MethodPost, runs, aRun("secret")),
 		each("delete a run", "rita", cantRun, cantRunAny, http.MethodDelete, runs+"/$RUN", ""),
+		each("stop a run", "rita", cantRun, cantRunAny, mergePatch, runs+"/$RUN", `{spec: {stop: true}}`),
+		each("stop a run by JSON patch", "cleo", cantRun, cantRunUnseen, jsonPatch, runs+"/$RUN", `[{op: add, path: /spec/stop, value: true}]`),
+		each("stop a run in a dry run", "mallory", cantRun, cantRunUnseen, mergePatch, runs+"/$RUN?dryRun=All", `{spec: {stop: true}}`),
 		each("delete runs as a collection", "mallory", cantRun, cantRunAny, http.MethodDelete, runs, ""),
 		both("POST a Job for the owner of another", "cleo", stored(`"owner":{"kind":"User","name":"cleo"}`), http.MethodPost, jobs+"?dryRun=All",
 			`{apiVersion: grantry.dev/v1alpha1, kind: Job, metadata: {name: dev.batch.x}, spec: {owner: {kind: User, name: alice}, run: {cmd: "true"}}}`),
@@ -129,6 +134,8 @@ func writing() []attempt {
 		both("give a Job to somebody else", "una", stored(`"owner":{"kind":"User","name":"alice"}`), mergePatch, job1+"?dryRun=All", `{spec: {owner: {kind: User, name: nina}}}`),
 		both("POST a run in the name of another", "runa", stored(`"requestedBy":{"kind":"User","name":"runa"}`), http.MethodPost, runs+"?dryRun=All",
 			`{apiVersion: grantry.dev/v1alpha1, kind: JobRun, metadata: {name: x}, spec: {job: dev.batch.job1, requestedBy: {kind: User, name: alice}}}`),
+		both("stop a run in the name of another", "runa", stored(`"stoppedBy":{"kind":"User","name":"runa"}`), mergePatch, runs+"/$RUN?dryRun=All",
+			`{spec: {stop: true, stoppedBy: {kind: User, name: alice}}}`),
 	}...)
 }
 

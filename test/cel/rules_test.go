@@ -87,6 +87,7 @@ var ruleCases = []ruleCase{
 	subjectCase("Group", "spec.members[]", `{members: [%s]}`),
 	subjectCase("Job", "spec.owner", `{run: {cmd: ls}, owner: %s}`),
 	subjectCase("JobRun", "spec.requestedBy", `{job: dev.a, requestedBy: %s}`),
+	subjectCase("JobRun", "spec.stoppedBy", `{job: dev.a, stop: true, stoppedBy: %s}`),
 	{
 		rule:     rule{"Group", "spec.members", "a Group is flat: a member is a User or a ServiceAccount"},
 		accepted: []string{`{members: []}`, `{members: [` + aliceYAML + `]}`, `{}`},
@@ -178,15 +179,38 @@ var ruleCases = []ruleCase{
 		refused:  []string{`{run: {cmd: ls, volumes: [{containerPath: /a, hostPath: /b}]}}`},
 	},
 	{
-		rule:     rule{"JobRun", "spec", "the spec of a JobRun is immutable: create another JobRun"},
-		before:   `{job: dev.a}`,
-		accepted: []string{`{job: dev.a, trigger: User}`},
+		rule:   rule{"JobRun", "spec", "the spec of a JobRun is immutable, but for stop: create another JobRun"},
+		before: `{job: dev.a}`,
+		accepted: []string{
+			`{job: dev.a, trigger: User}`,
+			`{job: dev.a, trigger: User, stop: false}`,
+			`{job: dev.a, trigger: User, stop: true, stoppedBy: ` + aliceYAML + `}`,
+		},
 		refused: []string{
 			`{job: dev.b, trigger: User}`,
 			`{job: dev.a, trigger: Schedule}`,
 			`{job: dev.a, trigger: User, requestedBy: ` + aliceYAML + `}`,
+			`{job: dev.a, trigger: User, schedule: daily}`,
+			`{job: dev.a, trigger: User, scheduledAt: "2026-01-01T00:00:00Z"}`,
 			`{job: dev.a, trigger: User, startingDeadlineSeconds: 60}`,
+			`{job: dev.a, trigger: User, startingDeadlineSeconds: 60, stop: true}`,
 		},
+	},
+	{
+		rule:     rule{"JobRun", "spec", "stop can't be taken back: create another JobRun"},
+		before:   `{job: dev.a, trigger: User, stop: true, stoppedBy: ` + aliceYAML + `}`,
+		accepted: []string{`{job: dev.a, trigger: User, stop: true, stoppedBy: ` + aliceYAML + `}`},
+		refused: []string{
+			`{job: dev.a, trigger: User}`,
+			`{job: dev.a, trigger: User, stop: false}`,
+			`{job: dev.a, trigger: User, stop: true}`,
+			`{job: dev.a, trigger: User, stop: true, stoppedBy: {kind: User, name: bob}}`,
+		},
+	},
+	{
+		rule:     rule{"JobRun", "spec", "stoppedBy says who has set stop: leave it out"},
+		accepted: []string{`{job: dev.a}`, `{job: dev.a, stop: true}`, `{job: dev.a, stop: true, stoppedBy: ` + aliceYAML + `}`},
+		refused:  []string{`{job: dev.a, stoppedBy: ` + aliceYAML + `}`, `{job: dev.a, stop: false, stoppedBy: ` + aliceYAML + `}`},
 	},
 }
 
