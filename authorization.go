@@ -35,8 +35,9 @@ func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store,
 	if o.authorization.address == "" {
 		return nil
 	}
-	work, err := joblookup.NewCache(mgr.GetConfig(), cache.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()},
-		joblookup.Scope(o.Mode == controllers.ModeStrict))
+	work, err := joblookup.NewCache(mgr.GetConfig(), cache.Options{
+		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(), NewInformer: store.View.NewInformer,
+	}, joblookup.Scope(o.Mode == controllers.ModeStrict))
 	if err != nil {
 		return fmt.Errorf("create the cache of pods: %w", err)
 	}

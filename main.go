@@ -20,6 +20,7 @@ import (
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/controllers"
+	"github.com/grantry/grantry/internal/freshness"
 	"github.com/grantry/grantry/internal/index"
 	"github.com/grantry/grantry/internal/policystore"
 )
@@ -57,6 +58,7 @@ type options struct {
 	metricsAddress string
 	metricsSecure  bool
 	probeAddress   string
+	maxViewAge     time.Duration
 	leaderElect    bool
 	leaseNamespace string
 	authorization  authorizationOptions
@@ -82,6 +84,7 @@ func managerCommand() *cobra.Command {
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "Address of the metrics endpoint; 0 turns it off")
 	f.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics over TLS to callers that may read /metrics; false serves plain HTTP to everyone")
 	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz")
+	f.DurationVar(&o.maxViewAge, "max-view-age", freshness.DefaultLimit, "How old what this replica knows of the API server may be before it allows nothing, at least 20s; 0 is no limit")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "Let one replica at a time write; needed with more than one")
 	f.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "Namespace of the leader's lease; unset is the operator's own")
 	o.authorization.bind(f)
@@ -105,8 +108,12 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
+	if o.maxViewAge != 0 && o.maxViewAge < freshness.MinLimit {
+		return fmt.Errorf("--max-view-age: at least %s, or 0", freshness.MinLimit)
+	}
+	view := freshness.New(o.maxViewAge, clock.RealClock{})
 	config.QPS = -1 // the API server's priority and fairness limits us, not ourselves
-	managerOptions := o.managerOptions()
+	managerOptions := o.managerOptions(view)
 	if managerOptions.WebhookServer, err = o.admission.server(); err != nil {
 		return err
 	}
@@ -118,6 +125,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	store := policystore.New(mgr.GetCache(), clock.RealClock{})
+	store.View = view
 	if err := mgr.Add(store); err != nil {
 		return fmt.Errorf("add the policy store: %w", err)
 	}

@@ -15,10 +15,11 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/internal/freshness"
 )
 
-// managerOptions are what the manager caches, serves and leads by.
-func (o *options) managerOptions() ctrl.Options {
+// managerOptions are what the manager caches, serves and leads by. The view follows what it caches.
+func (o *options) managerOptions(view *freshness.Monitor) ctrl.Options {
 	metrics := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
 	if o.metricsSecure {
 		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
@@ -29,6 +30,7 @@ func (o *options) managerOptions() ctrl.Options {
 		LeaderElection: o.leaderElect, LeaderElectionID: "grantry.dev", LeaderElectionNamespace: o.leaseNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		Cache: cache.Options{
+			NewInformer:      view.NewInformer,
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&batchv1.Job{}: {Label: ofRuns(), Transform: slimChild},

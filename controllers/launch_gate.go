@@ -98,7 +98,7 @@ func (g *LaunchGate) Verdict(job *v1alpha1.Job) verdict { //nolint:revive // ver
 	if snapshot == nil {
 		return verdict{
 			Reason:  v1alpha1.ReasonPolicyNotSynced,
-			Message: "Grantry has not read every ACL, Grant and Group yet; nothing is launched until it has",
+			Message: g.Policy.Unavailable().Error() + "; nothing is launched until it has",
 		}
 	}
 	return decide(snapshot, g.questions(job))

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -64,6 +65,9 @@ func (s policySource) Start(ctx context.Context, queue workqueue.TypedRateLimiti
 				return
 			case <-changed:
 			case <-ticker.C:
+			}
+			if errors.Is(s.store.Unavailable(), policystore.ErrTooOld) && !s.store.Synced() {
+				continue // nothing is launched; every status stays as it is, until it is known what it should be
 			}
 			requests, err := s.affected(ctx)
 			if err != nil {

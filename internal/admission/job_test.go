@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -258,7 +259,7 @@ func TestCheckJob(t *testing.T) {
 }
 
 func withoutPolicy(r *Request) *Request {
-	r.Snapshot = nil
+	r.Snapshot, r.Unavailable = nil, errors.New("it has not read every ACL yet")
 	return r
 }
 

@@ -40,7 +40,7 @@ func (r *Request) Need(anyOf permission.Actions, on permission.Resource, object 
 		return err
 	}
 	if r.Snapshot == nil {
-		return unavailable("Grantry has not read every ACL, Grant and Group yet, and allows nothing until it has: try again in a moment")
+		return unavailable("%v, and allows nothing until it has: try again in a moment", r.Unavailable)
 	}
 	refused := effective.Explanation{User: effective.UserSubject(r.By.Name), Resource: on, AnyOf: anyOf}
 	return forbidden("%s: ask for a Grant of %s on an ACL that covers %s", refused.Brief(), strings.Join(anyOf.SatisfiedBy().Names(), " or "), on)

@@ -60,9 +60,10 @@ type Ask func(Question) (bool, error)
 type Request struct {
 	Operation Operation
 	By        Requester
-	// Snapshot is the policy, or nil as long as it has not been read.
-	Snapshot *effective.Snapshot
-	Mode     permission.SecurityMode
+	// Snapshot is the policy, or nil as long as there is none to decide by. Unavailable then says why.
+	Snapshot    *effective.Snapshot
+	Unavailable error
+	Mode        permission.SecurityMode
 	// Operator is the user name of Grantry itself.
 	Operator string
 	// At is when the request is decided.

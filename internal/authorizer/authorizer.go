@@ -65,9 +65,11 @@ type Lookup interface {
 	HoldsJobs(ctx context.Context, namespace string) (bool, error)
 }
 
-// Policy has the current snapshot, or nil as long as there is none.
+// Policy has the current snapshot, or nil as long as there is none to decide by.
 type Policy interface {
 	Snapshot() *effective.Snapshot
+	// Unavailable says why there is none.
+	Unavailable() error
 }
 
 // Authorizer decides. All fields must be set but DefaultInstance.
@@ -80,9 +82,6 @@ type Authorizer struct {
 	// DefaultInstance is the namespace whose app_ids have no namespace in them.
 	DefaultInstance string
 }
-
-// NotLoaded is the reason as long as there is no snapshot.
-const NotLoaded = "policy not loaded"
 
 const (
 	verbGet              = "get"
@@ -110,7 +109,7 @@ func (a *Authorizer) Authorize(ctx context.Context, r *Request) Decision {
 		return Decision{Kind: c.kind} // a verb that means something to RBAC alone
 	}
 	if !c.load() {
-		return c.refuse(NotLoaded)
+		return c.unavailable()
 	}
 	switch {
 	case r.Subresource != "":
@@ -178,6 +177,9 @@ func (c *call) load() bool {
 	c.at = c.Clock.Now()
 	return c.snapshot != nil
 }
+
+// unavailable refuses for want of a snapshot.
+func (c *call) unavailable() Decision { return c.refuse(c.Policy.Unavailable().Error()) }
 
 // isSane keeps what can't exist out of reasons and look-ups.
 func (c *call) isSane() bool {

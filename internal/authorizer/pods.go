@@ -13,6 +13,8 @@ func (c *call) pods(ctx context.Context) Decision {
 	switch {
 	case rec == noRecipe || !c.isSane():
 		return Decision{Kind: Pods}
+	case !c.load():
+		return c.unavailable() // whose a pod is may have changed as well as what is granted
 	case c.isPinned():
 		return c.pinnedPods(ctx, rec)
 	case c.Name == "":
@@ -24,8 +26,6 @@ func (c *call) pods(ctx context.Context) Decision {
 		return c.openPodList(ctx, rec) // the pod may come
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrOfNoRun):
 		return Decision{Kind: Pods}
-	case !c.load():
-		return c.refuse(NotLoaded)
 	case err != nil:
 		return c.unknown("Pod", err)
 	}
@@ -62,9 +62,6 @@ func isOfRuns(r *metav1.LabelSelectorRequirement) bool { return r.Key == runLabe
 // pinnedPods decides a request on the pods of runs that a label selector leaves, or on one of them. The
 // selector comes first and has the last word, so that no answer tells whether a pod of the name exists.
 func (c *call) pinnedPods(ctx context.Context, rec recipe) Decision {
-	if !c.load() {
-		return c.refuse(NotLoaded)
-	}
 	if c.holdsPin(rec) {
 		return c.allow()
 	}
@@ -119,9 +116,6 @@ func (c *call) openPodList(ctx context.Context, rec recipe) Decision {
 	}
 	if !holdsJobs {
 		return Decision{Kind: Pods}
-	}
-	if !c.load() {
-		return c.refuse(NotLoaded)
 	}
 	c.asked.of(rec, true, c.Namespace, c.instance(), "")
 	if c.decide() < 0 {

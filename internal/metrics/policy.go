@@ -2,8 +2,8 @@ package metrics
 
 // The policy that a replica decides by, which internal/policystore collects. Kinds are acl, grant and group.
 var (
-	// PolicySynced is 1 once there is a complete snapshot.
-	PolicySynced = gauge("policy_synced", "1 if this replica holds a complete snapshot of the policy, else 0.")
+	// PolicySynced is 1 while there is a complete snapshot that is not too old.
+	PolicySynced = gauge("policy_synced", "1 if this replica holds a complete snapshot of the policy that is not too old to decide by, else 0.")
 	// PolicyObjects is how much the snapshot holds.
 	PolicyObjects = gauge("policy_objects", "Objects in the snapshot of the policy.", "kind")
 	// PolicySubjects is how many subjects there are.
@@ -18,8 +18,10 @@ var (
 	PolicyChanged = gauge("policy_last_change_timestamp_seconds", "When the snapshot of the policy was last replaced, in Unix time.")
 	// PolicyResourceVersion is how far the watch has come.
 	PolicyResourceVersion = gauge("policy_resource_version", "Highest resourceVersion that this replica's watch has seen.", "kind")
-	// PolicyProgressed is when the watch was last seen to have come further.
-	PolicyProgressed = gauge("policy_watch_progress_timestamp_seconds", "When this replica's watch was last found to have come further, in Unix time.", "kind")
+	// ViewAge is how long ago a view was proven to be the API server's.
+	ViewAge = gauge("view_age_seconds", "How long ago this replica's view of a kind was last proven to be that of the API server.", "kind")
+	// ViewAgeLimit is the age beyond which nothing is decided by it.
+	ViewAgeLimit = gauge("view_age_limit_seconds", "Age of the view beyond which this replica allows nothing (--max-view-age); 0 is none.")
 )
 
 // PolicyUpdateSeconds is how long it takes to make a snapshot: build is the first, apply each after it.

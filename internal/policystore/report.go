@@ -20,26 +20,18 @@ type report struct {
 
 	isInvalid map[objectKey]struct{} // the store's goroutine alone uses it
 
-	mu       sync.Mutex
-	progress [len(kindLabels)]progress
+	mu        sync.Mutex
+	informers [len(kindLabels)]any
 }
 
-// progress is how far the watch of a kind has come.
-type progress struct {
-	informer any
-	version  string    // that was seen last
-	at       time.Time // when it was seen first
-}
-
-// versioned is an informer that tells how far it has come, as those of client-go do. A bookmark moves it,
-// which the API server sends about once a minute.
+// versioned is an informer that tells how far it has come, as those of client-go do.
 type versioned interface{ LastSyncResourceVersion() string }
 
 // watch takes note of the informer of a kind.
 func (r *report) watch(k kind, informer any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.progress[k].informer = informer
+	r.informers[k] = informer
 }
 
 // note counts objects of which a part can't be served.
@@ -67,7 +59,7 @@ type collector struct{ store *Store }
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		metrics.PolicySynced, metrics.PolicyObjects, metrics.PolicySubjects, metrics.PolicyInvalidObjects, metrics.PolicyMissingACLs,
-		metrics.PolicyPendingChanges, metrics.PolicyChanged, metrics.PolicyResourceVersion, metrics.PolicyProgressed,
+		metrics.PolicyPendingChanges, metrics.PolicyChanged, metrics.PolicyResourceVersion, metrics.ViewAge, metrics.ViewAgeLimit,
 	} {
 		to <- d
 	}
@@ -80,13 +72,20 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	}
 	s := c.store
 	send(metrics.PolicyPendingChanges, float64(s.queue.len()))
-	s.report.collect(s.clock.Now(), send)
-	snapshot := s.Snapshot()
+	s.report.collect(send)
+	for of, age := range s.View.Ages(s.clock.Now()) {
+		send(metrics.ViewAge, age.Seconds(), of)
+	}
+	send(metrics.ViewAgeLimit, s.View.Limit().Seconds())
+	synced := 0.0
+	if s.Synced() {
+		synced = 1
+	}
+	send(metrics.PolicySynced, synced)
+	snapshot := s.snapshot.Load()
 	if snapshot == nil {
-		send(metrics.PolicySynced, 0)
 		return
 	}
-	send(metrics.PolicySynced, 1)
 	send(metrics.PolicyChanged, seconds(s.report.changed.Load()))
 	counts := snapshot.Counts()
 	for k, n := range map[kind]int{kindACL: counts.ACLs, kindGrant: counts.Grants, kindGroup: counts.Groups} {
@@ -97,26 +96,18 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	send(metrics.PolicyMissingACLs, float64(counts.MissingACLs))
 }
 
-// collect says how far the watches have come, and when that was first noticed.
-func (r *report) collect(now time.Time, send func(*prometheus.Desc, float64, ...string)) {
+// collect says how far the watches have come.
+func (r *report) collect(send func(*prometheus.Desc, float64, ...string)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for k := range r.progress {
-		p := &r.progress[k]
-		informer, ok := p.informer.(versioned)
+	for k, informer := range r.informers {
+		of, ok := informer.(versioned)
 		if !ok {
 			continue
 		}
-		version := informer.LastSyncResourceVersion()
-		number, err := strconv.ParseUint(version, 10, 64)
-		if err != nil {
-			continue // it has not listed yet
+		if number, err := strconv.ParseUint(of.LastSyncResourceVersion(), 10, 64); err == nil { // it has listed
+			send(metrics.PolicyResourceVersion, float64(number), kindLabels[k])
 		}
-		if version != p.version {
-			p.version, p.at = version, now
-		}
-		send(metrics.PolicyResourceVersion, float64(number), kindLabels[k])
-		send(metrics.PolicyProgressed, seconds(p.at.UnixNano()), kindLabels[k])
 	}
 }
 

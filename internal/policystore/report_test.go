@@ -57,8 +57,9 @@ func TestCollector_objects(t *testing.T) {
 	clock := clocktesting.NewFakeClock(noon)
 	s := New(nil, clock)
 	compare(t, s, map[string]float64{
-		"pending_changes": 0,
-		"synced":          0,
+		"grantry_view_age_limit_seconds": 0,
+		"pending_changes":                0,
+		"synced":                         0,
 	})
 
 	badACL := &v1alpha1.ACL{ObjectMeta: metav1.ObjectMeta{Name: "bad"}, Spec: v1alpha1.ACLSpec{Resource: "dcos:service:metronome:metronome:jobs:dev..batch"}}
@@ -75,17 +76,18 @@ func TestCollector_objects(t *testing.T) {
 	})
 	s.queue.put(objectKey{kindGrant, "half"}, nil)
 	compare(t, s, map[string]float64{
-		"invalid_objects acl":           1,
-		"invalid_objects grant":         1,
-		"invalid_objects group":         1,
-		"last_change_timestamp_seconds": start,
-		"missing_acls":                  1,
-		"objects acl":                   1,
-		"objects grant":                 2,
-		"objects group":                 1,
-		"pending_changes":               1,
-		"subjects":                      2,
-		"synced":                        1,
+		"invalid_objects acl":            1,
+		"invalid_objects grant":          1,
+		"invalid_objects group":          1,
+		"last_change_timestamp_seconds":  start,
+		"missing_acls":                   1,
+		"objects acl":                    1,
+		"objects grant":                  2,
+		"objects group":                  1,
+		"grantry_view_age_limit_seconds": 0,
+		"pending_changes":                1,
+		"subjects":                       2,
+		"synced":                         1,
 	})
 
 	clock.Step(time.Minute)
@@ -95,51 +97,33 @@ func TestCollector_objects(t *testing.T) {
 	s.queue.put(objectKey{kindGroup, "team"}, nil)
 	s.apply(t.Context(), s.queue.take())
 	compare(t, s, map[string]float64{
-		"invalid_objects acl":           0,
-		"invalid_objects grant":         0,
-		"invalid_objects group":         0,
-		"last_change_timestamp_seconds": start + 60,
-		"missing_acls":                  0,
-		"objects acl":                   2,
-		"objects grant":                 1,
-		"objects group":                 0,
-		"pending_changes":               0,
-		"subjects":                      1,
-		"synced":                        1,
+		"invalid_objects acl":            0,
+		"invalid_objects grant":          0,
+		"invalid_objects group":          0,
+		"last_change_timestamp_seconds":  start + 60,
+		"missing_acls":                   0,
+		"objects acl":                    2,
+		"objects grant":                  1,
+		"objects group":                  0,
+		"grantry_view_age_limit_seconds": 0,
+		"pending_changes":                0,
+		"subjects":                       1,
+		"synced":                         1,
 	})
 }
 
-func TestCollector_progress(t *testing.T) {
+func TestCollector_watermarks(t *testing.T) {
 	t.Parallel()
-	clock := clocktesting.NewFakeClock(noon)
-	s := New(nil, clock)
+	s := New(nil, clocktesting.NewFakeClock(noon))
 	acls, grants := &moving{""}, &moving{"7"}
 	s.report.watch(kindACL, acls)
 	s.report.watch(kindGrant, grants)
 	s.report.watch(kindGroup, "an informer of a test that tells nothing")
-	compare(t, s, map[string]float64{
-		"pending_changes": 0, "synced": 0,
-		"resource_version grant":                 7,
-		"watch_progress_timestamp_seconds grant": start,
-	})
-	clock.Step(time.Minute)
-	acls.version = "12"
-	compare(t, s, map[string]float64{
-		"pending_changes": 0, "synced": 0,
-		"resource_version acl":                   12,
-		"resource_version grant":                 7,
-		"watch_progress_timestamp_seconds acl":   start + 60,
-		"watch_progress_timestamp_seconds grant": start,
-	})
-	clock.Step(time.Minute)
-	grants.version = "13"
-	compare(t, s, map[string]float64{
-		"pending_changes": 0, "synced": 0,
-		"resource_version acl":                   12,
-		"resource_version grant":                 13,
-		"watch_progress_timestamp_seconds acl":   start + 60,
-		"watch_progress_timestamp_seconds grant": start + 120,
-	})
+	want := map[string]float64{"pending_changes": 0, "synced": 0, "grantry_view_age_limit_seconds": 0, "resource_version grant": 7}
+	compare(t, s, want)
+	acls.version, grants.version = "12", "13"
+	want["resource_version acl"], want["resource_version grant"] = 12, 13
+	compare(t, s, want)
 }
 
 // samples is how many times were measured.

@@ -38,6 +38,7 @@ import (
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/effective"
+	"github.com/grantry/grantry/internal/freshness"
 	"github.com/grantry/grantry/internal/metrics"
 )
 
@@ -45,13 +46,21 @@ import (
 // follow a clock that is set, or a machine that was suspended; so a wake-up is late by this at most.
 const maxSleep = time.Minute
 
-// ErrNotSynced says that there is no complete snapshot yet.
-var ErrNotSynced = errors.New("policy is not loaded yet")
+// Why there is no snapshot to decide by. Both are for users to read; ", until it has" can follow.
+var (
+	// ErrNotSynced says that there is no complete snapshot yet.
+	ErrNotSynced = errors.New("Grantry has not read every ACL, Grant and Group yet") //nolint:staticcheck // a name begins it
+	// ErrTooOld says that there is a snapshot, and that nobody knows whether it still holds.
+	ErrTooOld = errors.New("Grantry has not heard from the API server lately enough to know what is granted") //nolint:staticcheck // a name begins it
+)
 
 // Store holds the current snapshot. Use New.
 type Store struct {
 	// Rule says what counts. Set it before the store is started; the zero Rule counts everything.
 	Rule Rule
+	// View says whether the snapshot may still be decided by. Set it before the store is started; nil says that it
+	// always may.
+	View *freshness.Monitor
 
 	cache    cache.Cache
 	clock    clock.Clock
@@ -78,11 +87,25 @@ func New(c cache.Cache, clk clock.Clock) *Store {
 // NeedLeaderElection is false: every replica decides.
 func (s *Store) NeedLeaderElection() bool { return false }
 
-// Snapshot is the current snapshot, or nil as long as there is no complete one. It takes no lock.
-func (s *Store) Snapshot() *effective.Snapshot { return s.snapshot.Load() }
+// Snapshot is the current snapshot, or nil if there is none to decide by: no complete one yet, or one that is too
+// old. It takes no lock.
+func (s *Store) Snapshot() *effective.Snapshot {
+	if s.View != nil && !s.View.Fresh(s.clock.Now()) {
+		return nil
+	}
+	return s.snapshot.Load()
+}
 
-// Synced reports whether there is a complete snapshot.
+// Synced reports whether there is a snapshot to decide by.
 func (s *Store) Synced() bool { return s.Snapshot() != nil }
+
+// Unavailable says why there is no snapshot to decide by: ErrNotSynced or ErrTooOld.
+func (s *Store) Unavailable() error {
+	if s.snapshot.Load() == nil {
+		return ErrNotSynced
+	}
+	return ErrTooOld
+}
 
 // WaitSynced waits until there is a complete snapshot, or returns why ctx ended.
 func (s *Store) WaitSynced(ctx context.Context) error {
@@ -94,12 +117,16 @@ func (s *Store) WaitSynced(ctx context.Context) error {
 	}
 }
 
-// ReadyCheck is a readiness check: a replica that knows no policy must not be asked.
+// ReadyCheck is a readiness check: a replica that knows no policy, or whose policy is too old, must not be asked.
 func (s *Store) ReadyCheck(*http.Request) error {
-	if !s.Synced() {
-		return ErrNotSynced
+	if s.Synced() {
+		return nil
 	}
-	return nil
+	err := s.Unavailable()
+	if errors.Is(err, ErrTooOld) {
+		return fmt.Errorf("%w: the view is %s old, and %s is the limit", err, s.View.Age(s.clock.Now()).Round(time.Second), s.View.Limit())
+	}
+	return err
 }
 
 // Subscribe returns a channel that receives after the snapshot was swapped and after the edge of a
@@ -125,6 +152,7 @@ func (s *Store) SubscribeACLs() *ACLChanges {
 // Start loads the policy and keeps it up to date until ctx ends. It is called once.
 func (s *Store) Start(ctx context.Context) error {
 	s.queue.counts = s.Rule.Counts
+	s.View.OnReopen(s.wakeSubscribers) // what was held up goes on
 	synced, err := s.watch(ctx)
 	if err != nil {
 		return err
@@ -201,11 +229,11 @@ func (s *Store) follow(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		now := s.clock.Now()
-		if edge, ok := s.Snapshot().NextEdge(told); ok && !edge.After(now) {
+		if edge, ok := s.snapshot.Load().NextEdge(told); ok && !edge.After(now) {
 			s.wakeSubscribers()
 		}
 		told = now // also if the clock was set back: those edges will pass again
-		edge, ok := s.Snapshot().NextEdge(now)
+		edge, ok := s.snapshot.Load().NextEdge(now)
 		if ok {
 			timer.Reset(min(edge.Sub(now), maxSleep))
 		} else {
@@ -230,7 +258,7 @@ func (s *Store) apply(ctx context.Context, events []pending) {
 		return // taken together with an earlier wake-up
 	}
 	started := s.clock.Now()
-	before := s.Snapshot()
+	before := s.snapshot.Load()
 	changes := make([]effective.Change, len(events))
 	touched := map[string]struct{}{}
 	for i, p := range events {

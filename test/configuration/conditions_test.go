@@ -4,6 +4,7 @@ package configuration
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,8 @@ func (everywhere) HoldsJobs(context.Context, string) (bool, error)          { re
 type notLoaded struct{}
 
 func (notLoaded) Snapshot() *effective.Snapshot { return nil }
+
+func (notLoaded) Unavailable() error { return errors.New("nothing is known") }
 
 // TestConditions_askWhatIsGuarded holds the conditions against the authorizer, for every request there could be.
 func TestConditions_askWhatIsGuarded(t *testing.T) {

@@ -98,6 +98,8 @@ type fixed struct{ snapshot *effective.Snapshot }
 
 func (f fixed) Snapshot() *effective.Snapshot { return f.snapshot }
 
+func (fixed) Unavailable() error { return nil } // there is always one
+
 type sameName struct{}
 
 func (sameName) JobOfRun(_ context.Context, _, name string) (string, error) { return name, nil }

@@ -15,6 +15,7 @@ import (
 	cradmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	rules "github.com/grantry/grantry/internal/admission"
+	"github.com/grantry/grantry/internal/effective"
 )
 
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
@@ -37,9 +38,10 @@ func (d *dispatcher) handler(p phase) webhook.AdmissionHandler {
 		if !known || operation == 0 || raw.SubResource != "" {
 			return cradmission.Errored(http.StatusBadRequest, fmt.Errorf("admission does not serve %s of %s", raw.Operation, raw.Resource.Resource))
 		}
+		snapshot, unavailable := d.policy()
 		request := rules.Request{
 			Operation: operation, By: rules.Requester{Name: raw.UserInfo.Username, Groups: raw.UserInfo.Groups},
-			Snapshot: d.Policy.Snapshot(), Mode: d.Mode, Operator: d.Operator, At: began, Ask: d.ask(ctx, &raw.UserInfo),
+			Snapshot: snapshot, Unavailable: unavailable, Mode: d.Mode, Operator: d.Operator, At: began, Ask: d.ask(ctx, &raw.UserInfo),
 			LiveACL: d.liveACL(ctx), Jobs: d.jobs(ctx), Cluster: cluster{ctx: ctx, cached: d.cached, live: d.live}, Basis: d.basis(),
 		}
 		out, err := kind.review(p, &request, &raw)
@@ -47,6 +49,14 @@ func (d *dispatcher) handler(p phase) webhook.AdmissionHandler {
 		d.observe(ctx, &reviewed{phase: p, request: &raw, response: &response, err: err, basis: request.Basis, began: began, took: d.Clock.Since(began)})
 		return response
 	})
+}
+
+// policy is the current snapshot, or why there is none.
+func (d *dispatcher) policy() (*effective.Snapshot, error) {
+	if snapshot := d.Policy.Snapshot(); snapshot != nil {
+		return snapshot, nil
+	}
+	return nil, d.Policy.Unavailable()
 }
 
 // ask asks the API server on behalf of a user.

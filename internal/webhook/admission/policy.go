@@ -183,11 +183,10 @@ func (k policyKind[T, P]) need(r *rules.Request, old, object P) error {
 			return nil
 		}
 	}
-	cause := rules.Forbidden
 	if r.Snapshot == nil {
-		cause = rules.Unavailable
+		return &rules.Refusal{Cause: rules.Unavailable, Text: fmt.Sprintf("%v, and allows nothing until it has: try again in a moment", r.Unavailable)}
 	}
-	return &rules.Refusal{Cause: cause, Text: d.String()}
+	return &rules.Refusal{Cause: rules.Forbidden, Text: d.String()}
 }
 
 // say tells what a decision rests on.

@@ -27,9 +27,11 @@ const (
 	PathValidate = "/validate"
 )
 
-// Policy has the current snapshot, or nil as long as there is none.
+// Policy has the current snapshot, or nil as long as there is none to decide by.
 type Policy interface {
 	Snapshot() *effective.Snapshot
+	// Unavailable says why there is none.
+	Unavailable() error
 }
 
 // Settings are what admission decides by.

@@ -40,6 +40,8 @@ type fixed struct{ snapshot *effective.Snapshot }
 
 func (p fixed) Snapshot() *effective.Snapshot { return p.snapshot }
 
+func (fixed) Unavailable() error { return nil } // there is always one
+
 func policy(tb testing.TB) fixed {
 	tb.Helper()
 	snapshot, problems := effective.Build(effective.Input{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -35,6 +36,8 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 type policy struct{ snapshot *effective.Snapshot }
 
 func (p policy) Snapshot() *effective.Snapshot { return p.snapshot }
+
+func (policy) Unavailable() error { return errors.New("nothing is known yet") }
 
 // nothing is a Lookup that finds nothing.
 type nothing struct{}

@@ -1,0 +1,268 @@
+package freshness
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+)
+
+const (
+	// shortLife is how long a watch lives whose bookmark is wanted soon. The API server sends it two seconds before
+	// the end, give or take one.
+	shortLife = 5 * time.Second
+	// answerTimeout is how long the read before a watch, and the watch's begin, may take. A connection that was cut
+	// without a word is found out after this, and not after the 45 seconds of HTTP/2's own health check.
+	answerTimeout = 10 * time.Second
+	// firstRetry and lastRetry are the pauses between attempts to begin a watch: short, because nothing is decided
+	// meanwhile.
+	firstRetry, lastRetry = 200 * time.Millisecond, 2 * time.Second
+)
+
+// view is what one informer holds. The monitor's lock guards what changes.
+type view struct {
+	monitor *Monitor
+	kind    string
+	source  toolscache.ListerWatcherWithContext
+
+	isProven bool
+	proven   time.Duration // the moment at which the view was the API server's
+	listed   uint64        // the resource version of the last list
+}
+
+// kindOf names a kind for metrics. The batch/v1 Jobs of runs are children.
+func kindOf(object runtime.Object) string {
+	switch object.(type) {
+	case *v1alpha1.ACL:
+		return "acl"
+	case *v1alpha1.Grant:
+		return "grant"
+	case *v1alpha1.Group:
+		return "group"
+	case *v1alpha1.Job:
+		return "job"
+	case *v1alpha1.JobRun:
+		return "jobrun"
+	case *batchv1.Job:
+		return "child"
+	}
+	if of := object.GetObjectKind().GroupVersionKind(); of.Group != batchv1.GroupName {
+		return strings.ToLower(of.Kind) // metadata of pods
+	}
+	return "child"
+}
+
+// listWatch is the informer's source, followed.
+func (v *view) listWatch() *toolscache.ListWatch {
+	began := time.Duration(0) // of a list in pages; one reflector lists, one page after the other
+	return &toolscache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			if o.Continue == "" {
+				began = v.monitor.now()
+			}
+			list, err := v.source.ListWithContext(ctx, o)
+			if err != nil {
+				return nil, err
+			}
+			if page, err := meta.ListAccessor(list); err == nil && page.GetContinue() == "" {
+				v.wasListed(versionOf(page.GetResourceVersion()), began)
+			}
+			return list, nil
+		},
+		WatchFuncWithContext: v.watch,
+	}
+}
+
+// wasListed takes note of a complete list. Only the first proves something: what a later one brings is applied
+// some time after it has come, and until then the view is the old one.
+func (v *view) wasListed(version uint64, began time.Duration) {
+	v.monitor.mu.Lock()
+	v.listed = version
+	first := !v.isProven
+	v.monitor.mu.Unlock()
+	if first {
+		v.monitor.prove(v, began)
+	}
+}
+
+// watch begins a watch. It returns what the API server refuses, which the reflector knows how to handle, and tries
+// again by itself what did not get through to it: where the last watch ended is still known, and nothing needs to
+// be listed anew.
+func (v *view) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		w, err := v.tryWatch(ctx, o)
+		if err == nil || ctx.Err() != nil || isAnswer(err) {
+			return w, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause): //nolint:forbidigo // a pause, not a decision
+		}
+	}
+}
+
+// isAnswer reports whether an error came from the API server, other than for being too busy or on its way up or down.
+func isAnswer(err error) bool {
+	return apierrors.ReasonForError(err) != metav1.StatusReasonUnknown && !apierrors.IsServiceUnavailable(err) &&
+		!apierrors.IsTooManyRequests(err) && !apierrors.IsTimeout(err) && !apierrors.IsServerTimeout(err)
+}
+
+func (v *view) tryWatch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	q := question{asked: v.monitor.now()}
+	q.lists = o.SendInitialEvents != nil && *o.SendInitialEvents // which takes as long as it takes
+	if !q.lists {
+		present, err := v.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if have := versionOf(o.ResourceVersion); have > 0 && have >= present {
+			v.monitor.prove(v, q.asked) // nothing has happened since, and no bookmark will say so
+		}
+		q.present = present
+		o.TimeoutSeconds = new(int64(v.monitor.lifetime(v) / time.Second))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	timeout := time.AfterFunc(answerTimeout, func() { cancel(errNoAnswer) })
+	w, err := v.source.WatchWithContext(ctx, o)
+	if !timeout.Stop() && err == nil {
+		w.Stop()
+		err = errNoAnswer
+	}
+	if err != nil {
+		cancel(err)
+		return nil, err
+	}
+	return v.follow(w, cancel, q), nil
+}
+
+// nobody is no object's name: the API server takes no such name.
+const nobody = "metadata.name=-"
+
+// read returns the resource version at which the API server is, as of now. It must ask etcd about that: one that is
+// cut off from etcd keeps watches open and sends bookmarks. And it brings its own view of the kind up to date, without
+// which there would be no bookmark to come for a kind of which nothing changes.
+func (v *view) read(ctx context.Context) (present uint64, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
+	defer cancel()
+	list, err := v.source.ListWithContext(ctx, metav1.ListOptions{FieldSelector: nobody})
+	if err != nil {
+		return 0, err
+	}
+	page, err := meta.ListAccessor(list)
+	if err != nil {
+		return 0, err
+	}
+	return versionOf(page.GetResourceVersion()), nil
+}
+
+var errNoAnswer = errors.New("the API server does not answer")
+
+// versionOf is a resource version as a number, or 0 for none. Those of one kind can be compared.
+func versionOf(version string) uint64 {
+	number, err := strconv.ParseUint(version, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return number
+}
+
+// brokenStream is how client-go tells that a watch's stream can't be read any further.
+const brokenStream = "ClientWatchDecoding"
+
+// question is what a watch is to answer: what has happened up to a version, which was the present one at a moment.
+type question struct {
+	asked   time.Duration
+	present uint64
+	lists   bool // it brings all that there is first, and then a bookmark that says so
+}
+
+// followed passes on the events of a watch.
+type followed struct {
+	watch.Interface
+	events chan watch.Event
+	done   chan struct{}
+	stop   func()
+}
+
+func (f *followed) ResultChan() <-chan watch.Event { return f.events }
+
+func (f *followed) Stop() { f.stop() }
+
+func (f *followed) isStopped() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// follow learns from the events of a watch, which come in the order of their versions.
+func (v *view) follow(w watch.Interface, cancel context.CancelCauseFunc, q question) watch.Interface {
+	f := &followed{Interface: w, events: make(chan watch.Event), done: make(chan struct{})}
+	f.stop = sync.OnceFunc(func() {
+		close(f.done)
+		w.Stop()
+		cancel(nil)
+	})
+	go func() {
+		defer close(f.events)
+		answered := false
+		for event := range w.ResultChan() {
+			if (event.Type == watch.Error && apierrors.HasStatusCause(apierrors.FromObject(event.Object), brokenStream)) || f.isStopped() {
+				return // the connection is gone: the next watch goes on where this one was
+			}
+			version, listEnds := read(event, q.lists)
+			if listEnds { // before the reflector sees it, which then applies the list
+				v.wasListed(version, q.asked)
+			}
+			select {
+			case <-f.done:
+				return
+			case f.events <- event:
+			}
+			switch {
+			case listEnds:
+				q.lists, answered = false, true
+				time.AfterFunc(v.afterList(), f.stop)
+			case !q.lists && !answered && version >= max(q.present, 1):
+				answered = true
+				v.monitor.prove(v, q.asked)
+			}
+		}
+	}()
+	return f
+}
+
+// afterList is how long a watch goes on that began with a list. Its own end, and so its bookmark, is minutes away;
+// the next one's is not.
+func (v *view) afterList() time.Duration {
+	if life := v.monitor.lifetime(v); life > shortLife {
+		return life
+	}
+	return shortLife / 2 // more than a second, below which a reflector finds a watch suspiciously short
+}
+
+// read is an event's version, or 0 if it has none, and whether it is the bookmark that ends the list at the begin of
+// a watch that lists.
+func read(event watch.Event, lists bool) (version uint64, listEnds bool) {
+	object, err := meta.Accessor(event.Object)
+	if err != nil || event.Type == watch.Error {
+		return 0, false
+	}
+	listEnds = lists && event.Type == watch.Bookmark && object.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true"
+	return versionOf(object.GetResourceVersion()), listEnds
+}

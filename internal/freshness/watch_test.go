@@ -1,0 +1,253 @@
+package freshness
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
+)
+
+var apiServer *grantrytesting.APIServer
+
+func TestMain(m *testing.M) { os.Exit(grantrytesting.Main(m, &apiServer)) }
+
+// waitFor bounds what comes about within a few lives of a watch.
+const waitFor = time.Minute
+
+// TestInformer_isProvenWithoutEvents: on a real API server, a kind of which nothing changes is proven again and again,
+// and what does change comes, in order, over the ends of watches.
+func TestInformer_isProvenWithoutEvents(t *testing.T) {
+	g := NewWithT(t)
+	m := New(MinLimit, clock.RealClock{})
+	informers, err := cache.New(apiServer.Require(t), cache.Options{Scheme: grantrytesting.Scheme, NewInformer: m.NewInformer})
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- informers.Start(ctx) }()
+	defer func() { cancel(); g.Expect(<-ended).To(Succeed()) }()
+	informer, err := informers.GetInformer(ctx, &v1alpha1.Grant{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Eventually(informer.HasSynced, waitFor).Should(BeTrue())
+
+	proofs := func() time.Duration {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.views[0].proven
+	}
+	g.Expect(proofs()).To(BeNumerically(">", 0), "the first list is a proof")
+	g.Expect(m.Listed("grant")).To(BeNumerically(">", 0))
+	for range 2 {
+		last := proofs()
+		g.Eventually(proofs, waitFor).Should(BeNumerically(">", last), "a bookmark on a later watch")
+	}
+	listed := m.Listed("grant")
+	c := apiServer.Client(t)
+	grant := &v1alpha1.Grant{ObjectMeta: metav1.ObjectMeta{Name: "late"}, Spec: v1alpha1.GrantSpec{
+		ACL: "dev", Subjects: []v1alpha1.Subject{{Kind: v1alpha1.UserSubject, Name: "alice"}}, Actions: []v1alpha1.Action{v1alpha1.ActionRead},
+	}}
+	g.Expect(c.Create(ctx, grant)).To(Succeed())
+	g.Eventually(func() error { return informers.Get(ctx, client.ObjectKeyFromObject(grant), &v1alpha1.Grant{}) }, waitFor).Should(Succeed())
+	g.Expect(c.Delete(ctx, grant)).To(Succeed())
+	g.Expect(m.Listed("grant")).To(Equal(listed), "nothing was listed anew")
+	version, err := strconv.ParseUint(grant.ResourceVersion, 10, 64)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(version).To(BeNumerically(">", listed))
+}
+
+func TestKindOf(t *testing.T) {
+	t.Parallel()
+	of := func(group, kind string) runtime.Object {
+		o := &metav1.PartialObjectMetadata{}
+		o.SetGroupVersionKind(schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind})
+		return o
+	}
+	for want, object := range map[string]runtime.Object{
+		"acl": &v1alpha1.ACL{}, "grant": &v1alpha1.Grant{}, "group": &v1alpha1.Group{}, "job": &v1alpha1.Job{}, "jobrun": &v1alpha1.JobRun{},
+		"child": of("batch", "Job"), "pod": of("", "Pod"),
+	} {
+		if got := kindOf(object); got != want {
+			t.Errorf("%T: %q, want %q", object, got, want)
+		}
+	}
+}
+
+// scripted is a source that fails as often as it is told to.
+type scripted struct {
+	reads, watches atomic.Int32 // so many fail, one after the other
+	err            error
+	present        string // the version that a list has
+	asked          metav1.ListOptions
+	watch          *watch.FakeWatcher
+}
+
+func (s *scripted) ListWithContext(context.Context, metav1.ListOptions) (runtime.Object, error) {
+	if s.reads.Add(-1) >= 0 {
+		return nil, s.err
+	}
+	return &v1alpha1.GrantList{ListMeta: metav1.ListMeta{ResourceVersion: s.present}}, nil
+}
+
+func (s *scripted) WatchWithContext(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	if s.watches.Add(-1) >= 0 {
+		return nil, s.err
+	}
+	s.asked = o
+	return s.watch, nil
+}
+
+func newScripted(err error, reads, watches int32) (*scripted, *view) {
+	s := &scripted{err: err, watch: watch.NewFake(), present: "9"}
+	s.reads.Store(reads)
+	s.watches.Store(watches)
+	m := New(time.Minute, clock.RealClock{})
+	v := &view{monitor: m, kind: "grant", source: s}
+	m.views = []*view{v}
+	return s, v
+}
+
+// TestWatch_triesAgainWhatDidNotGetThrough: so that the reflector need not list all Grants anew.
+func TestWatch_triesAgainWhatDidNotGetThrough(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"no connection": errors.New("connection reset by peer"), "too busy": apierrors.NewTooManyRequests("later", 1),
+		"on its way up": apierrors.NewServiceUnavailable("starting"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, v := newScripted(err, 1, 1)
+			w, err := v.watch(t.Context(), metav1.ListOptions{ResourceVersion: "7"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Stop()
+			if s.asked.ResourceVersion != "7" || *s.asked.TimeoutSeconds != int64(shortLife/time.Second) {
+				t.Errorf("asked for %+v", s.asked)
+			}
+		})
+	}
+	gone := apierrors.NewResourceExpired("too old")
+	_, v := newScripted(gone, 0, 1)
+	if _, err := v.watch(t.Context(), metav1.ListOptions{}); !apierrors.IsResourceExpired(err) {
+		t.Errorf("an answer of the API server's is not passed on: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, v = newScripted(errors.New("down"), 1, 0)
+	if _, err := v.watch(ended, metav1.ListOptions{}); err == nil {
+		t.Error("goes on after the end")
+	}
+}
+
+// TestWatch_proves: a view is proven once it has come as far as the API server was when the watch was asked for.
+func TestWatch_proves(t *testing.T) {
+	t.Parallel()
+	at := func(version string) *v1alpha1.Grant {
+		return &v1alpha1.Grant{ObjectMeta: metav1.ObjectMeta{Name: "g", ResourceVersion: version}}
+	}
+	for name, tc := range map[string]struct {
+		from   string
+		events []watch.Event
+		want   bool
+	}{
+		"nothing has happened":               {from: "9", want: true},
+		"nothing has come":                   {from: "7"},
+		"an event":                           {from: "7", events: []watch.Event{{Type: watch.Modified, Object: at("9")}}, want: true},
+		"an event that is older":             {from: "7", events: []watch.Event{{Type: watch.Modified, Object: at("8")}}},
+		"a bookmark":                         {from: "7", events: []watch.Event{{Type: watch.Added, Object: at("8")}, {Type: watch.Bookmark, Object: at("10")}}, want: true},
+		"a bookmark of who is behind":        {from: "7", events: []watch.Event{{Type: watch.Bookmark, Object: at("8")}}},
+		"an error":                           {from: "7", events: []watch.Event{{Type: watch.Error, Object: &metav1.Status{Reason: metav1.StatusReasonExpired}}}},
+		"something without a version":        {from: "7", events: []watch.Event{{Type: watch.Modified, Object: at("")}}},
+		"a watch from the beginning of time": {from: "0", events: []watch.Event{{Type: watch.Added, Object: at("8")}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, v := newScripted(nil, 0, 0)
+			w, err := v.watch(t.Context(), metav1.ListOptions{ResourceVersion: tc.from})
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked := v.monitor.now()
+			go func() {
+				for _, event := range tc.events {
+					s.watch.Action(event.Type, event.Object)
+				}
+				s.watch.Stop()
+			}()
+			var got []watch.Event
+			for event := range w.ResultChan() {
+				got = append(got, event)
+			}
+			w.Stop()
+			w.Stop()
+			if !slices.Equal(got, tc.events) {
+				t.Errorf("passed on %v", got)
+			}
+			v.monitor.mu.Lock()
+			defer v.monitor.mu.Unlock()
+			if v.isProven != tc.want || v.proven > asked {
+				t.Errorf("proven %v, at %s; the watch was asked for before %s", v.isProven, v.proven, asked)
+			}
+		})
+	}
+}
+
+// TestWatch_brokenStream: the reflector would list everything anew.
+func TestWatch_brokenStream(t *testing.T) {
+	t.Parallel()
+	s, v := newScripted(nil, 0, 0)
+	w, err := v.watch(t.Context(), metav1.ListOptions{ResourceVersion: "7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	go s.watch.Error(apierrors.NewClientErrorReporter(http.StatusInternalServerError, "GET", brokenStream).AsObject(errors.New("reset by peer")))
+	if event, open := <-w.ResultChan(); open {
+		t.Errorf("passed on %v", event)
+	}
+}
+
+// TestWatch_thatBeginsWithAList proves with the first list's end, and ends early with later ones'.
+func TestWatch_thatBeginsWithAList(t *testing.T) {
+	t.Parallel()
+	s, v := newScripted(nil, 0, 0)
+	lists := true
+	end := &v1alpha1.Grant{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "9", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}
+	w, err := v.watch(t.Context(), metav1.ListOptions{SendInitialEvents: &lists, TimeoutSeconds: new(int64(300))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *s.asked.TimeoutSeconds != 300 {
+		t.Errorf("a list of any length has %d seconds", *s.asked.TimeoutSeconds)
+	}
+	go func() {
+		s.watch.Add(&v1alpha1.Grant{})
+		s.watch.Action(watch.Bookmark, end)
+	}()
+	<-w.ResultChan()
+	if v.monitor.Listed("grant") != 0 || len(v.monitor.Ages(noon)) != 0 {
+		t.Error("an event of the list proves nothing")
+	}
+	<-w.ResultChan()
+	if v.monitor.Listed("grant") != 9 || len(v.monitor.Ages(noon)) != 1 {
+		t.Errorf("listed %d, ages %v", v.monitor.Listed("grant"), v.monitor.Ages(noon))
+	}
+	w.Stop()
+}
