@@ -214,8 +214,9 @@ type RunTask struct {
 	// +kubebuilder:validation:MaxLength=256
 	Reason string `json:"reason,omitempty"`
 
-	// restarts is how often the node has started a container again.
+	// restarts is how often the node has started a container again; unset is never.
 	// +optional
+	// +kubebuilder:validation:Minimum=1
 	Restarts int32 `json:"restarts,omitempty"`
 }
 
