@@ -3,11 +3,13 @@ package bypass
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -74,6 +76,19 @@ func (w *world) allows(t *testing.T) {
 	}
 	t.Run("an update that changes nothing", w.writesAnew)
 	t.Run("report on a child by its controller", w.reports)
+}
+
+// drains evicts a pod of a run as who holds no grant: RBAC alone decides that, in strict mode, too, so that nodes
+// can be drained while Grantry is away. The answer shows nothing of the pod.
+func (w *world) drains(t *testing.T) {
+	evict := request{method: http.MethodPost, path: pod + "/eviction?dryRun=All", body: `{apiVersion: policy/v1, kind: Eviction, metadata: {name: $POD}}`}
+	answer, err := w.try(t, "carol", evict)
+	if err != nil || !strings.Contains(answer, `"kind":"Status"`) || strings.Contains(answer, "spec") || strings.Contains(answer, "labels") {
+		t.Errorf("carol, who is cluster-admin, is answered %s: %v", answer, err)
+	}
+	if _, err := w.try(t, "mallory", evict); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "pods/eviction") {
+		t.Errorf("mallory, to whom RBAC gives no eviction: %v", err)
+	}
 }
 
 // reports writes a child's status, as the Job controller does.

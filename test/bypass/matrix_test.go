@@ -84,6 +84,7 @@ func TestMatrix_permissive(t *testing.T) {
 func TestMatrix_strict(t *testing.T) {
 	w := build(t, permission.ModeStrict)
 	w.refusesAll(t, func(a attempt) refusal { return a.strict })
+	t.Run("a node is drained by RBAC alone", w.drains)
 }
 
 // refusesAll runs the table, as far as there are answers.

@@ -28,7 +28,7 @@ func TestAdmission(t *testing.T) {
 	}
 	operator := run(t, cluster, binary, args...)
 	g := NewWithT(t)
-	for _, name := range []string{"metronome", "doomed"} {
+	for _, name := range []string{"metronome", "doomed", "emptied"} {
 		g.Expect(admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
 	}
 	create(
@@ -67,15 +67,30 @@ func TestAdmission(t *testing.T) {
 	}).WithTimeout(patience).Should(BeTrue(), "Grantry launches the creation's run")
 	g.Expect(admin.Create(t.Context(), job("doomed", "dev.doomed"))).To(Succeed())
 	g.Eventually(func() int { return len(runs("doomed")) }).WithTimeout(patience).Should(Equal(1), "it has its run")
+	gone := func(namespace string) func() bool {
+		return func() bool {
+			return apierrors.IsNotFound(admin.Get(t.Context(), client.ObjectKey{Name: namespace}, &corev1.Namespace{}))
+		}
+	}
+
+	// Nobody deletes a Job that another depends on, but with their namespace both go, whether Grantry answers or not.
+	for _, namespace := range []string{"doomed", "emptied"} {
+		after := job(namespace, "dev.after")
+		after.Spec.Dependencies = []v1alpha1.Dependency{{ID: "dev.before"}}
+		g.Expect(admin.Create(t.Context(), job(namespace, "dev.before"))).To(Succeed())
+		g.Expect(admin.Create(t.Context(), after)).To(Succeed())
+		g.Eventually(func() error { return admin.Delete(t.Context(), job(namespace, "dev.before"), client.DryRunAll) }).WithTimeout(patience).
+			Should(MatchError(ContainSubstring("1 Job depends on dev.before")))
+	}
+	g.Expect(admin.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "emptied"}})).To(Succeed())
+	g.Eventually(gone("emptied")).WithTimeout(patience).Should(BeTrue(), "the namespace goes")
 
 	// What is deleted while Grantry answers is collected while it doesn't.
 	g.Expect(alice.Delete(t.Context(), mine, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
 	operator.Kill()
 	g.Expect(admin.Create(t.Context(), job("metronome", "dev.new"))).To(MatchError(ContainSubstring("failed calling webhook")))
 	g.Expect(admin.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "doomed"}})).To(Succeed())
-	g.Eventually(func() bool {
-		return apierrors.IsNotFound(admin.Get(t.Context(), client.ObjectKey{Name: "doomed"}, &corev1.Namespace{}))
-	}).WithTimeout(patience).Should(BeTrue(), "the namespace goes")
+	g.Eventually(gone("doomed")).WithTimeout(patience).Should(BeTrue(), "the namespace goes")
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(admin.Get(t.Context(), client.ObjectKeyFromObject(mine), &v1alpha1.Job{})) && len(runs("metronome")) == 0
 	}).WithTimeout(patience).Should(BeTrue(), "the Job goes, and its runs")

@@ -5,10 +5,6 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
-	"encoding/pem"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,17 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
-	admissionv1 "k8s.io/api/admission/v1"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/decisionlog"
 	"github.com/grantry/grantry/internal/testing/otlp"
-	"github.com/grantry/grantry/internal/tracing"
 	"github.com/grantry/grantry/test/harness"
 )
 
@@ -119,50 +112,93 @@ func traces(t *testing.T, collector *otlp.Collector, lines []decisionlog.Line) {
 	}
 }
 
-// TestObserve_continuesTheAPIServersTrace: where the API server sends a trace context, as to an admission
-// webhook, a traced handler's span is below the API server's.
-func TestObserve_continuesTheAPIServersTrace(t *testing.T) {
+// TestObserve_admission: what alice writes leaves a line and two spans, which are part of the API server's
+// trace: it sends admission webhooks its context.
+func TestObserve_admission(t *testing.T) {
 	collector := otlp.Start(t)
-	_, admin, _ := start(t, traceTo(t, collector))
+	cluster, admin, binary := start(t, traceTo(t, collector))
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+collector.Address)
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds
-	provider, err := tracing.New(t.Context(), logr.Discard())
+	args, err := cluster.Admission(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewTLSServer(provider.Handler("admit", http.HandlerFunc(admit)))
-	defer server.Close()
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	none := admissionregistrationv1.SideEffectClassNone
-	create(t, admin, &admissionregistrationv1.ValidatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: "traced"},
-		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
-			Name: "traced.grantry.dev", SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &server.URL, CABundle: ca},
-			Rules: []admissionregistrationv1.RuleWithOperations{{
-				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
-				Rule:       admissionregistrationv1.Rule{APIGroups: []string{"grantry.dev"}, APIVersions: []string{"*"}, Resources: []string{"acls"}},
-			}},
+	operator := run(t, cluster, binary, append(args, "--decision-log=all")...)
+	create(t, admin,
+		namespace("metronome"), jobACL("dev-batch", "metronome", "dev.batch"),
+		&v1alpha1.Grant{ObjectMeta: metav1.ObjectMeta{Name: "alice-dev-batch"}, Spec: v1alpha1.GrantSpec{
+			ACL: "dev-batch", Actions: []v1alpha1.Action{v1alpha1.ActionCreate}, Subjects: []v1alpha1.Subject{{Kind: v1alpha1.UserSubject, Name: "alice"}},
 		}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "tenant"}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{"grantry.dev"}, Resources: []string{"jobs"}, Verbs: []string{"create"}},
+		}},
+		&rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "tenant"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "tenant"},
+			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "alice"}},
+		},
+	)
+	until(t, "the policy counts", func() bool { return value(t, operator, "grantry_policy_objects", "kind=grant") == 1 })
+	kubectl := func(name string, args ...string) string {
+		const job = "apiVersion: grantry.dev/v1alpha1\nkind: Job\nmetadata: {namespace: metronome, name: NAME}\nspec: {run: {cmd: 'true'}}\n"
+		out, err := cluster.KubectlStdin(t.Context(), "alice", strings.ReplaceAll(job, "NAME", name), append([]string{"create", "-f", "-"}, args...)...)
+		if err != nil {
+			return err.Error()
+		}
+		return out
+	}
+	until(t, "RBAC knows alice", func() bool {
+		return !strings.Contains(kubectl("dev.batch.a", "--dry-run=server"), "cannot create resource")
 	})
-	names := 0
-	until(t, "the webhook is asked", func() bool {
-		names++
-		create(t, admin, &v1alpha1.ACL{ObjectMeta: metav1.ObjectMeta{Name: "dev-" + strings.Repeat("x", names)}, Spec: v1alpha1.ACLSpec{Resource: "dcos:superuser"}})
-		return len(collector.Spans("grantry")) > 0
-	})
-	ours := collector.Spans("grantry")[0]
-	until(t, "its parent is a span of the API server", func() bool {
+	if out := kubectl("dev.batch.b"); !strings.Contains(out, "dev.batch.b created") {
+		t.Fatal(out)
+	}
+	refusal := kubectl("ops.x")
+	operator.Stop()
+
+	lines := slices.DeleteFunc(decisions(t, cluster), func(l decisionlog.Line) bool { return l.User != "alice" })
+	if len(lines) < 3 {
+		t.Fatalf("%d decisions were logged: %+v", len(lines), lines)
+	}
+	dry, allowed, refused := lines[0], lines[len(lines)-2], lines[len(lines)-1]
+	if !dry.DryRun || dry.Target.Name != "dev.batch.a" || allowed.DryRun || allowed.Target.Name != "dev.batch.b" || allowed.Asked[0].Grant != "alice-dev-batch" {
+		t.Errorf("%+v\n%+v", dry, allowed)
+	}
+	if !refused.Refused || refused.Target.Name != "ops.x" || refused.Asked[0].Grant != "" || !strings.Contains(refusal, refused.Reason) {
+		t.Errorf("alice was told %q, and the log says %+v", refusal, refused)
+	}
+	for _, line := range []decisionlog.Line{dry, allowed, refused} {
+		if line.Webhook != "admission" || line.Verb != "create" || !strings.HasPrefix(line.Credential, "X509SHA256=") {
+			t.Errorf("%+v", line)
+		}
+		continuesTheAPIServersTrace(t, collector, line)
+	}
+}
+
+// continuesTheAPIServersTrace: the spans of a line's trace are those of both calls, each below the API server's.
+func continuesTheAPIServersTrace(t *testing.T, collector *otlp.Collector, line decisionlog.Line) {
+	t.Helper()
+	verdicts := map[string]string{}
+	until(t, "the spans of "+line.Target.Name+" are below the API server's", func() bool {
+		clear(verdicts)
+		theirs := map[string]bool{}
 		for _, span := range collector.Spans("apiserver") {
-			if span.SpanID == ours.ParentID && span.TraceID == ours.TraceID {
-				t.Logf("%q is the parent of %q", span.Name, ours.Name)
-				return true
+			if span.TraceID == line.TraceID {
+				theirs[span.SpanID] = true
 			}
 		}
-		return false
+		for _, span := range collector.Spans("grantry") {
+			if span.TraceID == line.TraceID && span.Name == "admit" && theirs[span.ParentID] {
+				verdicts[span.Attributes["grantry.phase"]] = span.Attributes["grantry.verdict"]
+			}
+		}
+		return len(verdicts) == 2
 	})
-	if err := provider.Shutdown(t.Context()); err != nil {
-		t.Error(err)
+	want := map[string]string{"mutate": "patched", "validate": "allowed"}
+	if line.Refused {
+		want["validate"] = "refused"
+	}
+	if diff := cmp.Diff(want, verdicts); diff != "" {
+		t.Errorf("%s (-want +got)\n%s", line.Target.Name, diff)
 	}
 }
 
@@ -175,19 +211,6 @@ func traceTo(t *testing.T, collector *otlp.Collector) string {
 		t.Fatal(err)
 	}
 	return "--apiserver-arg=--tracing-config-file=" + file
-}
-
-// admit allows everything.
-func admit(w http.ResponseWriter, r *http.Request) {
-	var review admissionv1.AdmissionReview
-	body, _ := io.ReadAll(r.Body)
-	if json.Unmarshal(body, &review) != nil || review.Request == nil {
-		w.WriteHeader(http.StatusBadRequest)
-		return
-	}
-	review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(&review)
 }
 
 // until waits for something that an export or a watch brings about.
