@@ -186,6 +186,9 @@ func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (r
 			in.Invalid = invalidMessage(batchjob.Validate(in.Job, r.Options))
 		}
 	}
+	if asksKueue(in) {
+		in.Queue = r.askKueue(ctx, child)
+	}
 	if !isFinished(run) {
 		in.Pods, err = r.podsOf(ctx, run, child)
 	}
@@ -384,9 +387,10 @@ func suspendedByRevocation(child *batchv1.Job) {
 	child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] = before
 }
 
-// resumed gives a child back as it was before suspendedByRevocation.
+// resumed gives a child back as it was before suspendedByRevocation. One that has a queue waits in it again:
+// whether there is quota now is for Kueue to say, which starts what it has admitted as soon as the mark is gone.
 func resumed(child *batchv1.Job) {
-	if child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] != wasSuspended {
+	if child.Annotations[v1alpha1.AnnotationSuspendedByRevocation] != wasSuspended && batchjob.Queue(child) == "" {
 		no := false
 		child.Spec.Suspend = &no
 	}

@@ -57,7 +57,9 @@ type runInput struct {
 	Live *liveFacts
 	// Pods are those of the child, as far as they are known.
 	Pods []*runPod
-	Now  time.Time
+	// Queue is what Kueue says of a child that waits in a queue; empty if it was not asked.
+	Queue string
+	Now   time.Time
 }
 
 // liveFacts are what the API server itself said, past the cache.
@@ -143,20 +145,26 @@ func planLaunched(in runInput) runPlan {
 	default:
 		plan = withRevocation(plan, in)
 	}
-	return settled(plan, in)
+	return lookedAtAgain(settled(plan, in))
 }
 
-// settleTime is how long a new child is given to start before "Starting" is written down: a write that
-// the next one, milliseconds later, would make pointless.
+// settleTime is how long a new child is given to start before "Starting" or "Queued" is written down: a write
+// that the next one, milliseconds later, would make pointless.
 const settleTime = 5 * time.Second
 
 // settled leaves the status of a run alone whose child was only just created.
 func settled(plan runPlan, in runInput) runPlan {
-	left := in.Child.CreationTimestamp.Add(settleTime).Sub(in.Now)
-	if plan.Act != actNothing || plan.Succeeded.Reason != v1alpha1.StateStarting || left <= 0 {
+	left := settlesIn(in)
+	starts := plan.Succeeded.Reason == v1alpha1.StateStarting || plan.Succeeded.Reason == v1alpha1.StateQueued
+	if plan.Act != actNothing || !starts || left <= 0 {
 		return plan
 	}
 	return runPlan{RequeueAfter: left}
+}
+
+// settlesIn is the time until a child is not new any more.
+func settlesIn(in runInput) time.Duration {
+	return in.Child.CreationTimestamp.Add(settleTime).Sub(in.Now)
 }
 
 // withEnd reports how the child ended.
@@ -185,19 +193,30 @@ func withRevocation(plan runPlan, in runInput) runPlan {
 			plan.Succeeded.Message = "Permission is back; the batch/v1 Job is being resumed"
 		}
 		return confirmed(plan, in, actResume)
-	case in.Verdict.Reason == v1alpha1.ReasonPolicyNotSynced, in.Verdict.Allowed, in.Job.Spec.OnRevoke == v1alpha1.RevokeFinish, in.Job.Spec.OnRevoke == "":
+	case in.Verdict.Reason == v1alpha1.ReasonPolicyNotSynced, in.Verdict.Allowed, mayFinish(in):
 		plan.Succeeded = progressOf(in)
 	case in.Job.Spec.OnRevoke == v1alpha1.RevokeDelete:
 		plan.Act = actDelete
 		plan.FinishedAt, plan.Tasks = &metav1.Time{Time: in.Now}, lost(plan.Tasks)
 		plan.Succeeded = failed(v1alpha1.StateRevoked, "Ended because the owner's permission went (onRevoke: Delete): "+in.Verdict.Message)
 	default:
-		plan.Succeeded = running(v1alpha1.StateSuspended, "Suspended until permission is back (onRevoke: Suspend): "+in.Verdict.Message)
+		why := "Suspended until permission is back (onRevoke: Suspend): "
+		if in.Job.Spec.OnRevoke != v1alpha1.RevokeSuspend {
+			why = "Held back in its queue until permission is back: "
+		}
+		plan.Succeeded = running(v1alpha1.StateSuspended, why+in.Verdict.Message)
 		if !suspended || !revoked {
 			plan.Act = actSuspend
 		}
 	}
 	return plan
+}
+
+// mayFinish says whether a child goes on whose owner's permission went. What waits in a queue is not at work, and
+// is not started for the sake of onRevoke: Finish.
+func mayFinish(in runInput) bool {
+	finish := in.Job.Spec.OnRevoke == v1alpha1.RevokeFinish || in.Job.Spec.OnRevoke == ""
+	return finish && (batchjob.Queue(in.Child) == "" || !isSuspended(in.Child) && !isRevoked(in.Child))
 }
 
 func readyAsLaunched() report {

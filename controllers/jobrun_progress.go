@@ -70,13 +70,14 @@ func isProgress(before, after *v1alpha1.JobRun) bool {
 	return is == runState(before) && succeeded(before) != nil && same(v1alpha1.ConditionAuthorized) && same(v1alpha1.ConditionReady)
 }
 
-// progressOf says how far a child is that is not finished. Somebody else than Grantry may have suspended
-// it: Kueue, while it waits for quota.
+// progressOf says how far a child is that is not finished.
 func progressOf(in runInput) report {
 	child := in.Child
 	switch {
 	case isSuspended(child) && isRevoked(child):
 		return running(v1alpha1.StateSuspended, "Suspended since the owner's permission went, until it is back")
+	case isQueued(child):
+		return running(v1alpha1.StateQueued, queuedMessage(in))
 	case isSuspended(child):
 		return running(v1alpha1.StateSuspended, "The batch/v1 Job is suspended, and not by Grantry")
 	}

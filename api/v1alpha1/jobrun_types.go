@@ -111,7 +111,7 @@ type JobRunStatus struct {
 	// (Unknown until the run has ended), and Stalled while a person must act.
 	// Possible reasons of Ready: Launched, Waiting, Rejected, Stopped.
 	// Possible reasons of Authorized: those of a Job.
-	// Possible reasons of Succeeded: Pending, Starting, Active, Suspended, Success, Failed,
+	// Possible reasons of Succeeded: Pending, Queued, Starting, Active, Suspended, Success, Failed,
 	// StartingDeadlineExceeded, Stopped, Revoked, Rejected.
 	// +optional
 	// +listType=map
@@ -251,6 +251,8 @@ const (
 const (
 	// StatePending: not launched; the message says what the run waits for.
 	StatePending = "Pending"
+	// StateQueued: the child was created, and waits in a queue of Kueue; the message says for what.
+	StateQueued = "Queued"
 	// StateStarting: the child was created, and no pod of it runs yet; the message says what the pod waits for.
 	StateStarting = "Starting"
 	// StateActive: at work.

@@ -66,7 +66,8 @@ type RunSpec struct {
 	Env map[string]EnvValue `json:"env,omitempty"`
 
 	// labels are put on the run's pods: as labels where they are valid as such, else as annotations. Keys
-	// of kubernetes.io, k8s.io and grantry.dev are refused.
+	// of kueue.x-k8s.io are put on the batch/v1 Job, where Kueue looks for them. Keys of kubernetes.io, k8s.io
+	// and grantry.dev are refused.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=256
 	Labels map[string]string `json:"labels,omitempty"`

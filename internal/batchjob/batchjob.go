@@ -71,6 +71,7 @@ func Child(in Input) (*batchv1.Job, error) {
 		Spec: template.Spec,
 	}
 	stamp(child, in)
+	enqueue(child, in.Job)
 	return child, nil
 }
 

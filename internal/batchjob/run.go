@@ -271,7 +271,7 @@ func (m *mapping) environment() {
 	}
 }
 
-// labels become labels of the pods, or annotations where they can't be labels.
+// labels become labels of the pods, or annotations where they can't be labels. Kueue's are for the child.
 func (m *mapping) labels() {
 	meta := &m.out.Spec.Template.ObjectMeta
 	for _, key := range slices.Sorted(maps.Keys(m.spec.Labels)) {
@@ -284,9 +284,15 @@ func (m *mapping) labels() {
 			m.invalid(path, key, "can be the key of neither a label nor an annotation: "+strings.Join(problems, "; "))
 			continue
 		}
-		if len(validation.IsValidLabelValue(value)) == 0 {
+		problems := validation.IsValidLabelValue(value)
+		switch {
+		case inDomain(key, kueueDomain) && len(problems) > 0:
+			m.invalid(path, value, "can't be the value of a label: "+strings.Join(problems, "; "))
+		case inDomain(key, kueueDomain): // Kueue looks at the batch/v1 Job, and not at its pods
+			metav1.SetMetaDataLabel(&m.out.ObjectMeta, key, value)
+		case len(problems) == 0:
 			metav1.SetMetaDataLabel(meta, key, value)
-		} else {
+		default:
 			metav1.SetMetaDataAnnotation(meta, key, value)
 		}
 	}
