@@ -88,6 +88,11 @@ test-fuzz: ## Run each fuzz test of the module for FUZZTIME: tries (20000x) or a
 bench-pure: ## Measure the pure packages.
 	go test -run '^$$' -bench . -benchmem $(PURE)
 
+.PHONY: test-alerts
+test-alerts: ## Play the alerts of config/monitoring with Prometheus' own engine.
+	go vet -C test/alerts ./...
+	go test -C test/alerts ./...
+
 .PHONY: bench-test
 bench-test: ## Compare the answers of the engines that the benchmarks compare the speed of.
 	go vet -C bench ./...

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	uberzap "go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -22,6 +23,7 @@ import (
 	"github.com/grantry/grantry/controllers"
 	"github.com/grantry/grantry/internal/freshness"
 	"github.com/grantry/grantry/internal/index"
+	"github.com/grantry/grantry/internal/metrics"
 	"github.com/grantry/grantry/internal/policystore"
 )
 
@@ -99,7 +101,7 @@ func managerCommand() *cobra.Command {
 
 // run starts the operator, and returns when ctx ends or the operator can't go on.
 func (o *options) run(ctx context.Context) error {
-	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log), zap.RawZapOpts(uberzap.WrapCore(newQuiet))))
 	var err error
 	if o.Mode, err = controllers.ParseSecurityMode(o.mode); err != nil {
 		return fmt.Errorf("--mode: %w", err)
@@ -111,7 +113,7 @@ func (o *options) run(ctx context.Context) error {
 	if o.maxViewAge != 0 && o.maxViewAge < freshness.MinLimit {
 		return fmt.Errorf("--max-view-age: at least %s, or 0", freshness.MinLimit)
 	}
-	view := freshness.New(o.maxViewAge, clock.RealClock{})
+	view := freshness.New(o.maxViewAge, clock.RealClock{}, ctrl.Log.WithName("freshness"))
 	config.QPS = -1 // the API server's priority and fairness limits us, not ourselves
 	managerOptions := o.managerOptions(view)
 	if managerOptions.WebhookServer, err = o.admission.server(); err != nil {
@@ -135,6 +137,9 @@ func (o *options) run(ctx context.Context) error {
 	}
 	if err := controllers.SetupAll(mgr, store, o.Settings); err != nil {
 		return err
+	}
+	if err := metrics.Register(o.certificates()); err != nil {
+		return fmt.Errorf("register the metrics of certificates: %w", err)
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/grantry/grantry/internal/decisionlog"
@@ -27,6 +30,50 @@ func (o *observabilityOptions) bind(f *pflag.FlagSet) {
 	f.StringVar((*string)(&o.decisions.Level), "decision-log", string(decisionlog.None), "Decisions that are written to standard output as lines of JSON: none, denied or all")
 	f.Float64Var(&o.decisions.Rate, "decision-log-sampling", 1, "Part of the decisions that are no refusals which --decision-log=all writes, from 0 to 1; refusals are never sampled")
 	f.BoolVar(&o.decisions.Groups, "decision-log-groups", false, "Write the names of users' groups to the decision log, and not only how many there are")
+}
+
+// certificates are those that the operator serves with, and trusts.
+func (o *options) certificates() metrics.Certificates {
+	c := metrics.Certificates{Served: map[string]func() []byte{}, Trusted: map[string]func() []byte{}}
+	if o.authorization.address != "" {
+		file := func(name string) func() []byte {
+			return func() []byte {
+				text, _ := os.ReadFile(filepath.Join(o.authorization.certDir, name)) // the webhook says what is wrong with it
+				return text
+			}
+		}
+		c.Served["authorization"], c.Trusted["authorization_callers"] = file("tls.crt"), file("ca.crt")
+	}
+	if o.admission.address != "" {
+		c.Served["admission"] = o.admission.certificates.Served
+	}
+	return c
+}
+
+// healthPause is how long a failing health check is not told of again. Whoever asks ten times a second while the
+// operator starts would fill the log.
+const healthPause = 10 * time.Second
+
+// quiet drops the repetitions of what controller-runtime logs at each failing health check.
+type quiet struct {
+	zapcore.Core
+	told *atomic.Int64 // when, in nanoseconds since 1970
+}
+
+func newQuiet(core zapcore.Core) zapcore.Core { return quiet{core, &atomic.Int64{}} }
+
+// With is for zapcore.Core.
+func (q quiet) With(fields []zapcore.Field) zapcore.Core { return quiet{q.Core.With(fields), q.told} }
+
+// Check is for zapcore.Core.
+func (q quiet) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if entry.Message == "healthz check failed" {
+		told, now := q.told.Load(), entry.Time.UnixNano()
+		if now-told < int64(healthPause) || !q.told.CompareAndSwap(told, now) {
+			return checked
+		}
+	}
+	return q.Core.Check(entry, checked)
 }
 
 // observers tell about decisions.

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
@@ -41,6 +42,7 @@ type Monitor struct {
 	limit time.Duration
 	life  time.Duration // of a watch
 	clock clock.PassiveClock
+	log   logr.Logger
 	start time.Time // moments are kept as the time since then
 
 	oldest atomic.Int64 // the moment at which the view was proven, of the informer for which that is the longest ago
@@ -52,8 +54,8 @@ type Monitor struct {
 }
 
 // New returns a monitor that finds a view too old beyond the limit, which is at least MinLimit; zero is no limit.
-func New(limit time.Duration, c clock.PassiveClock) *Monitor {
-	m := &Monitor{limit: limit, life: DefaultLimit / share, clock: c, start: c.Now()}
+func New(limit time.Duration, c clock.PassiveClock, log logr.Logger) *Monitor {
+	m := &Monitor{limit: limit, life: DefaultLimit / share, clock: c, log: log, start: c.Now()}
 	if limit > 0 {
 		m.life = max(limit/share, shortLife)
 	}
@@ -153,6 +155,7 @@ func (m *Monitor) prove(v *view, at time.Duration) {
 	m.oldest.Store(int64(oldest))
 	if m.limit > 0 && before > 0 && now-before > m.limit && now-oldest <= m.limit {
 		m.opens.Store(int64(now + settle))
+		m.log.Info("The view was too old, and is up to date again", "age", (now - before).Round(time.Second))
 		for _, wake := range m.wake {
 			time.AfterFunc(settle, wake)
 		}

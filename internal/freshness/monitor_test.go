@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	clocktesting "k8s.io/utils/clock/testing"
 )
@@ -13,7 +14,7 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // monitored is a monitor with a view of each kind, none of which has been listed.
 func monitored(limit time.Duration, kinds ...string) (*Monitor, *clocktesting.FakeClock, []*view) {
 	clock := clocktesting.NewFakeClock(noon)
-	m := New(limit, clock)
+	m := New(limit, clock, logr.Discard())
 	for _, kind := range kinds {
 		m.views = append(m.views, &view{monitor: m, kind: kind})
 	}

@@ -29,6 +29,8 @@ const (
 	// firstRetry and lastRetry are the pauses between attempts to begin a watch: short, because nothing is decided
 	// meanwhile.
 	firstRetry, lastRetry = 200 * time.Millisecond, 2 * time.Second
+	// tellEach is how often the log has it that attempts fail.
+	tellEach = 10 * time.Second
 )
 
 // view is what one informer holds. The monitor's lock guards what changes.
@@ -40,6 +42,13 @@ type view struct {
 	isProven bool
 	proven   time.Duration // the moment at which the view was the API server's
 	listed   uint64        // the resource version of the last list
+}
+
+// age is how old the view is.
+func (v *view) age(now time.Duration) time.Duration {
+	v.monitor.mu.Lock()
+	defer v.monitor.mu.Unlock()
+	return now - v.proven
 }
 
 // kindOf names a kind for metrics. The batch/v1 Jobs of runs are children.
@@ -101,10 +110,15 @@ func (v *view) wasListed(version uint64, began time.Duration) {
 // again by itself what did not get through to it: where the last watch ended is still known, and nothing needs to
 // be listed anew.
 func (v *view) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	told := time.Duration(0)
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		w, err := v.tryWatch(ctx, o)
 		if err == nil || ctx.Err() != nil || isAnswer(err) {
 			return w, err
+		}
+		if now := v.monitor.now(); told == 0 || now-told >= tellEach {
+			told = now
+			v.monitor.log.Info("Could not begin a watch", "kind", v.kind, "error", err.Error(), "age", v.age(now).Round(time.Second))
 		}
 		select {
 		case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,7 +37,7 @@ const waitFor = time.Minute
 // and what does change comes, in order, over the ends of watches.
 func TestInformer_isProvenWithoutEvents(t *testing.T) {
 	g := NewWithT(t)
-	m := New(MinLimit, clock.RealClock{})
+	m := New(MinLimit, clock.RealClock{}, logr.Discard())
 	informers, err := cache.New(apiServer.Require(t), cache.Options{Scheme: grantrytesting.Scheme, NewInformer: m.NewInformer})
 	g.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(t.Context())
@@ -117,7 +118,7 @@ func newScripted(err error, reads, watches int32) (*scripted, *view) {
 	s := &scripted{err: err, watch: watch.NewFake(), present: "9"}
 	s.reads.Store(reads)
 	s.watches.Store(watches)
-	m := New(time.Minute, clock.RealClock{})
+	m := New(time.Minute, clock.RealClock{}, logr.Discard())
 	v := &view{monitor: m, kind: "grant", source: s}
 	m.views = []*view{v}
 	return s, v

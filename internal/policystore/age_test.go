@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/grantry/grantry/internal/freshness"
@@ -16,7 +17,7 @@ func TestStore_tooOld(t *testing.T) {
 	t.Parallel()
 	clock := clocktesting.NewFakeClock(noon)
 	s := New(nil, clock)
-	s.View = freshness.New(freshness.DefaultLimit, clock)
+	s.View = freshness.New(freshness.DefaultLimit, clock, logr.Discard())
 	if err := s.Unavailable(); !errors.Is(err, ErrNotSynced) {
 		t.Errorf("not loaded: %v", err)
 	}
