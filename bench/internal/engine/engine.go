@@ -23,6 +23,8 @@ type Kind struct {
 	Name string
 	// Ours is set for Grantry itself.
 	Ours bool
+	// Tuned is set for a use of an engine beyond what its documentation shows: it is measured, and held to no bar.
+	Tuned bool
 	// Modelled says how the grants are told to the engine.
 	Modelled string
 	// MaxGrants is how many grants it can be asked to hold here; 0 is any number. Why says why no more.
@@ -37,7 +39,7 @@ const Grantry = "Grantry"
 
 // Kinds are all engines, Grantry first.
 var Kinds = []Kind{
-	grantryKind, authorizerKind, rbacKind, rbacBySubjectKind, cedarKind, cedarSlicedKind, opaKind, casbinKind, openFGAKind,
+	grantryKind, authorizerKind, rbacKind, rbacBySubjectKind, cedarKind, cedarSlicedKind, opaKind, opaExpandedKind, casbinKind, openFGAKind,
 }
 
 // Verify asks the questions whose numbers are given and returns an error if an answer is not the right one.

@@ -26,7 +26,7 @@ var rbacKind = Kind{
 }
 
 var rbacBySubjectKind = Kind{
-	Name: "Kubernetes RBAC, merged",
+	Name: "Kubernetes RBAC, merged", Tuned: true,
 	Modelled: "The same rules, merged by a program into one Role and one RoleBinding for each subject and namespace: nobody's " +
 		"grants can be listed, given or taken one by one, but there are far fewer bindings to look through.",
 	New: func(w *world.World) (*Engine, error) { return newRBAC("Kubernetes RBAC, merged", w, bySubject) },
