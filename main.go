@@ -135,6 +135,9 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if o.Replicas, err = o.setUpReplicas(mgr, store); err != nil {
+		return err
+	}
 	if err := controllers.SetupAll(mgr, store, o.Settings); err != nil {
 		return err
 	}

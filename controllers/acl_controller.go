@@ -29,7 +29,8 @@ type ACLReconciler struct {
 	Clock clock.PassiveClock
 	Store *policystore.Store
 
-	validator *validator // nil without admission
+	validator   *validator   // nil without admission
+	propagation *propagation // nil if there is nobody to ask about
 }
 
 var _ reconcile.Reconciler = (*ACLReconciler)(nil)
@@ -51,8 +52,9 @@ func (r *ACLReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 		return ctrl.Result{}, err
 	}
 	before := acl.DeepCopy()
-	setACLStatus(acl, r.Store.Snapshot(), why, r.Clock.Now())
-	if err := patchStatus(ctx, r.Client, before, acl); err != nil || why == "" {
+	now := r.Clock.Now()
+	setACLStatus(acl, r.Store.Snapshot(), why, now)
+	if err := patchPolicyStatus(ctx, r.Client, r.propagation, r.validator, before, acl, &acl.Status.Conditions, now); err != nil || why == "" {
 		return unlessConflict(err)
 	}
 	return ctrl.Result{RequeueAfter: revalidation}, nil
@@ -60,9 +62,10 @@ func (r *ACLReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 
 // SetupWithManager makes the manager run the reconciler.
 func (r *ACLReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.ACL{}, builder.WithPredicates(specChanged)).
-		WatchesRawSource(source.Func(r.enqueueCounted)).
+		WatchesRawSource(source.Func(r.enqueueCounted))
+	return r.propagation.watch(b).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
 		Complete(r)
 }

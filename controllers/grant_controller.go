@@ -32,8 +32,9 @@ type GrantReconciler struct {
 	Clock    clock.PassiveClock
 	Recorder events.EventRecorder
 
-	validator *validator // nil without admission
-	granters  *granters  // nil without admission
+	validator   *validator   // nil without admission
+	granters    *granters    // nil without admission
+	propagation *propagation // nil if there is nobody to ask about
 }
 
 var _ reconcile.Reconciler = (*GrantReconciler)(nil)
@@ -62,7 +63,7 @@ func (r *GrantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	now := r.Clock.Now()
 	before := grant.DeepCopy()
 	setGrantStatus(grant, acl, standing, now)
-	if err := patchStatus(ctx, r.Client, before, grant); err != nil {
+	if err := patchPolicyStatus(ctx, r.Client, r.propagation, r.validator, before, grant, &grant.Status.Conditions, now); err != nil {
 		return unlessConflict(err)
 	}
 	r.tell(before, grant)
@@ -115,7 +116,7 @@ func (r *GrantReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) er
 	if r.granters != nil {
 		b = b.WatchesRawSource(source.Func(r.granters.enqueue))
 	}
-	return b.
+	return r.propagation.watch(b).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
 		Complete(r)
 }

@@ -18,7 +18,8 @@ type GroupReconciler struct {
 	client.Client
 	Clock clock.PassiveClock
 
-	validator *validator // nil without admission
+	validator   *validator   // nil without admission
+	propagation *propagation // nil if there is nobody to ask about
 }
 
 var _ reconcile.Reconciler = (*GroupReconciler)(nil)
@@ -40,8 +41,9 @@ func (r *GroupReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		return ctrl.Result{}, err
 	}
 	before := group.DeepCopy()
-	setGroupStatus(group, why, r.Clock.Now())
-	if err := patchStatus(ctx, r.Client, before, group); err != nil || why == "" {
+	now := r.Clock.Now()
+	setGroupStatus(group, why, now)
+	if err := patchPolicyStatus(ctx, r.Client, r.propagation, r.validator, before, group, &group.Status.Conditions, now); err != nil || why == "" {
 		return unlessConflict(err)
 	}
 	return ctrl.Result{RequeueAfter: revalidation}, nil
@@ -49,8 +51,8 @@ func (r *GroupReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 
 // SetupWithManager makes the manager run the reconciler.
 func (r *GroupReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
-	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.Group{}, builder.WithPredicates(specChanged)).
+	b := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Group{}, builder.WithPredicates(specChanged))
+	return r.propagation.watch(b).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
 		Complete(r)
 }

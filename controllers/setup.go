@@ -32,7 +32,13 @@ type Settings struct {
 	Children batchjob.Options
 	// JobWorkers and RunWorkers are how many Jobs and runs are reconciled at once.
 	JobWorkers, RunWorkers int
+	// Replicas says when every replica decides by an object; nil says nothing.
+	Replicas Replicas
 }
+
+// policyWorkers are how many ACLs, and how many Groups, are reconciled at once: each waits for the API server to write a
+// status, and one after the other 20,000 of them take minutes.
+const policyWorkers = 8
 
 // SetupAll registers every reconciler with a manager.
 func SetupAll(mgr ctrl.Manager, store *policystore.Store, settings Settings) error {
@@ -53,12 +59,12 @@ func SetupAll(mgr ctrl.Manager, store *policystore.Store, settings Settings) err
 			SetupWithManager(mgr ctrl.Manager, concurrency int) error
 		}
 	}{
-		{"ACL", 1, &ACLReconciler{Client: mgr.GetClient(), Clock: gate.Clock, Store: store, validator: valid}},
+		{"ACL", policyWorkers, &ACLReconciler{Client: mgr.GetClient(), Clock: gate.Clock, Store: store, validator: valid, propagation: newPropagation(settings.Replicas, "acl", gate.Clock)}},
 		{"Grant", settings.JobWorkers, &GrantReconciler{
 			Client: mgr.GetClient(), Clock: gate.Clock, Recorder: recorder, validator: valid,
-			granters: &granters{Reader: mgr.GetClient(), validator: valid},
+			granters: &granters{Reader: mgr.GetClient(), validator: valid}, propagation: newPropagation(settings.Replicas, "grant", gate.Clock),
 		}},
-		{"Group", 1, &GroupReconciler{Client: mgr.GetClient(), Clock: gate.Clock, validator: valid}},
+		{"Group", policyWorkers, &GroupReconciler{Client: mgr.GetClient(), Clock: gate.Clock, validator: valid, propagation: newPropagation(settings.Replicas, "group", gate.Clock)}},
 		{"Job", settings.JobWorkers, &JobReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Gate: gate, Clock: gate.Clock, Options: settings.Children}},
 		{"JobRun", settings.RunWorkers, &JobRunReconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Gate: gate, Clock: gate.Clock,

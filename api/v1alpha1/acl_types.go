@@ -101,6 +101,7 @@ type ACLStatus struct {
 
 	// conditions are Ready, and Stalled while a person must act.
 	// Possible reasons of Ready: InForce, ResourceMalformed, NotValidated.
+	// Possible reasons of Propagated: Enforced, Spreading.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

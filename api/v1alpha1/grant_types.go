@@ -81,6 +81,7 @@ type GrantStatus struct {
 	// conditions are Ready, and Stalled while a person must act.
 	// Possible reasons of Ready: InForce, ACLNotFound, ACLNotReady, NotYetInForce, Expired, SubjectEmpty,
 	// ActionIgnored, NotValidated, Revoked. GranterLostAuthority is there while it is True: Reported, Revoked.
+	// Possible reasons of Propagated: Enforced, Spreading.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

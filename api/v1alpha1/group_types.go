@@ -51,6 +51,7 @@ type GroupStatus struct {
 
 	// conditions are Ready, and Stalled while a person must act.
 	// Possible reasons of Ready: InForce, SubjectEmpty, NotValidated.
+	// Possible reasons of Propagated: Enforced, Spreading.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

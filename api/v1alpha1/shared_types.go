@@ -85,6 +85,25 @@ const (
 	ConditionGranterLostAuthority = "GranterLostAuthority"
 	// ConditionAuthorized says whether the owner's grants allow the Job to be launched, and by which Grant.
 	ConditionAuthorized = "Authorized"
+	// ConditionPropagated, on an ACL, a Grant or a Group, says that every replica decides by this generation. Until
+	// then it is absent, speaks of an earlier generation or, after some seconds, is False. It has no part in Ready.
+	ConditionPropagated = "Propagated"
+)
+
+// Reasons of Propagated.
+const (
+	// ReasonEnforced says that every replica decides by this generation.
+	ReasonEnforced = "Enforced"
+	// ReasonSpreading says that some replica is not known to.
+	ReasonSpreading = "Spreading"
+)
+
+// On the Lease by which a replica says how far it has come.
+const (
+	// LabelReplica marks it.
+	LabelReplica = "grantry.dev/replica"
+	// AnnotationWatermarks holds the resource versions up to which the replica decides, by kind, in JSON.
+	AnnotationWatermarks = "grantry.dev/watermarks"
 )
 
 // Reasons of ACLs, Grants and Groups, where admission is on.

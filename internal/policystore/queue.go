@@ -1,6 +1,7 @@
 package policystore
 
 import (
+	"strconv"
 	"sync"
 
 	toolscache "k8s.io/client-go/tools/cache"
@@ -36,8 +37,61 @@ type queue struct {
 	wake   chan struct{}            // capacity 1; received from when there may be something to take
 	counts func(client.Object) bool // set before the informers start; nil counts everything
 
-	mu     sync.Mutex
-	latest map[objectKey]client.Object // nil for an object that is gone
+	listed func(kind) uint64 // the version of the last list of a kind; nil is 0
+
+	mu      sync.Mutex
+	latest  map[objectKey]client.Object // nil for an object that is gone
+	isTaken bool                        // what was taken is not in the snapshot yet
+	seen    watermarks
+	taken   watermarks // what was seen when it was taken
+	applied watermarks
+}
+
+// watermarks are the resource versions up to which everything of a kind has come.
+type watermarks [len(kindLabels)]uint64
+
+// saw takes note of an event that has been put. Those of a watch come in the order of their versions, each after what
+// was listed, and have higher ones; those of a list say nothing.
+func (q *queue) saw(k kind, obj client.Object) {
+	version, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64)
+	if err != nil || (q.listed != nil && version <= q.listed(k)) {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.seen[k] = max(q.seen[k], version)
+	if len(q.latest) == 0 && !q.isTaken {
+		q.applied = q.seen // it changed nothing
+	}
+}
+
+// loaded says that the snapshot holds the first lists.
+func (q *queue) loaded() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for k := range q.seen {
+		if q.listed != nil {
+			q.taken[k] = max(q.taken[k], q.listed(kind(k)))
+		}
+	}
+	q.settle()
+}
+
+// done says that what was taken is in the snapshot.
+func (q *queue) done() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.settle()
+}
+
+func (q *queue) settle() {
+	q.isTaken = false
+	for k := range q.seen {
+		q.applied[k] = max(q.applied[k], q.taken[k])
+		if len(q.latest) == 0 {
+			q.applied[k] = max(q.applied[k], q.seen[k])
+		}
+	}
 }
 
 // put takes what does not count for what is not there.
@@ -67,6 +121,7 @@ func (q *queue) take() []pending {
 	q.mu.Lock()
 	latest := q.latest
 	q.latest = nil
+	q.isTaken, q.taken = true, q.seen
 	q.mu.Unlock()
 	all := make([]pending, 0, len(latest))
 	for key, obj := range latest {
@@ -81,9 +136,11 @@ func (q *queue) handler(k kind) toolscache.ResourceEventHandler {
 		AddFunc: func(obj any) {
 			o := obj.(client.Object)
 			q.put(objectKey{k, o.GetName()}, o)
+			q.saw(k, o)
 		},
 		UpdateFunc: func(before, after any) {
 			was, is := before.(client.Object), after.(client.Object)
+			defer q.saw(k, is)
 			if decidesTheSame(was, is) && q.isCounted(was) == q.isCounted(is) {
 				return // a status was written, or labels
 			}
@@ -91,6 +148,9 @@ func (q *queue) handler(k kind) toolscache.ResourceEventHandler {
 		},
 		DeleteFunc: func(obj any) {
 			q.put(objectKey{k, deletedName(obj)}, nil)
+			if o, ok := obj.(client.Object); ok { // a tombstone has no version of its own
+				q.saw(k, o)
+			}
 		},
 	}
 }

@@ -129,6 +129,18 @@ func (s *Store) ReadyCheck(*http.Request) error {
 	return err
 }
 
+// Watermarks are the resource versions up to which the snapshot holds everything, by kind: acl, grant, group. They
+// follow what changes; what is quiet stays behind.
+func (s *Store) Watermarks() map[string]uint64 {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	versions := make(map[string]uint64, len(kindLabels))
+	for k, version := range s.queue.applied {
+		versions[kindLabels[k]] = version
+	}
+	return versions
+}
+
 // Subscribe returns a channel that receives after the snapshot was swapped and after the edge of a
 // window has passed. Wake-ups that nobody has received yet are one; each subscriber has its own
 // channel, for as long as the store lives.
@@ -152,6 +164,7 @@ func (s *Store) SubscribeACLs() *ACLChanges {
 // Start loads the policy and keeps it up to date until ctx ends. It is called once.
 func (s *Store) Start(ctx context.Context) error {
 	s.queue.counts = s.Rule.Counts
+	s.queue.listed = func(k kind) uint64 { return s.View.Listed(kindLabels[k]) }
 	s.View.OnReopen(s.wakeSubscribers) // what was held up goes on
 	synced, err := s.watch(ctx)
 	if err != nil {
@@ -165,6 +178,7 @@ func (s *Store) Start(ctx context.Context) error {
 		}
 	}
 	s.load(ctx, s.queue.take())
+	s.queue.loaded()
 	close(s.loaded)
 	s.follow(ctx)
 	return nil
@@ -247,6 +261,7 @@ func (s *Store) follow(ctx context.Context) {
 			return
 		case <-s.queue.wake:
 			s.apply(ctx, s.queue.take())
+			s.queue.done()
 		case <-timer.C():
 		}
 	}

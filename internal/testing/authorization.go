@@ -1,6 +1,8 @@
 package testing
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,15 +30,22 @@ func AuthorizeBy(tb testing.TB, environment *envtest.Environment, mode string) (
 	return address, dir
 }
 
-// FreeAddress is an address of this machine on which nothing listens.
+// FreeAddress is an address of this machine on which nothing listens. Its port is not one of those that Linux gives to
+// outgoing connections, of which one might take it before it is used.
 func FreeAddress(tb testing.TB) string {
 	tb.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
+	const lowest, highest, tries = 20000, 32000, 100
+	for range tries {
+		address := fmt.Sprintf("127.0.0.1:%d", lowest+rand.N(highest-lowest)) //nolint:gosec // a port is no secret
+		listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", address)
+		if err != nil {
+			continue // it is taken
+		}
+		_ = listener.Close()
+		return address
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	tb.Fatalf("no free port between %d and %d in %d tries", lowest, highest, tries)
+	return ""
 }
 
 // copyConfig copies a shipped file with other paths in it.

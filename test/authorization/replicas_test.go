@@ -2,12 +2,19 @@ package authorization
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
 	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
@@ -82,6 +89,7 @@ func TestReplicas(t *testing.T) {
 	mayNot := w.user(t, "may-not")
 	w.create(t, job(instance, "dev.batch.job1"))
 	w.eventually(t, may, "get jobs dev.batch.job1")
+	w.enforced(t, "late", replicas...)
 
 	for _, ending := range []struct {
 		name   string
@@ -120,6 +128,36 @@ func TestReplicas(t *testing.T) {
 			}
 		})
 	}
+	w.enforced(t, "later")                            // by the last one: the Lease of the one that was killed has to run out
 	w.expect(t, may, true, "get jobs dev.batch.job1") // the last one that is left
 	w.expect(t, mayNot, false, "get jobs dev.batch.job1")
+}
+
+// enforced gives somebody a Grant, and waits until its status says that every replica decides by it. Then each of some
+// replicas does.
+func (w *world) enforced(t *testing.T, name string, replicas ...*replica) {
+	t.Helper()
+	g := NewWithT(t)
+	w.hold(t, name, readJobs)
+	grant := &v1alpha1.Grant{}
+	g.Eventually(func() error {
+		if err := w.admin.Get(t.Context(), client.ObjectKey{Name: fmt.Sprintf("grant-%d", w.grants-1)}, grant); err != nil {
+			return err
+		}
+		if c := meta.FindStatusCondition(grant.Status.Conditions, v1alpha1.ConditionPropagated); c == nil || c.Status != metav1.ConditionTrue {
+			return fmt.Errorf("%+v", grant.Status.Conditions)
+		}
+		return nil
+	}).WithTimeout(10 * waitFor).Should(Succeed())
+	versions := map[float64]bool{}
+	for _, r := range replicas {
+		families, err := r.operator.Metrics()
+		g.Expect(err).NotTo(HaveOccurred())
+		for _, m := range families["grantry_policy_objects"].GetMetric() {
+			if m.GetLabel()[0].GetValue() == "grant" {
+				versions[m.GetGauge().GetValue()] = true
+			}
+		}
+	}
+	g.Expect(len(versions)).To(BeNumerically("<=", 1), "the replicas hold different numbers of Grants: %v", versions)
 }

@@ -1,0 +1,66 @@
+package policystore
+
+import (
+	"strconv"
+	"testing"
+
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+)
+
+// at is a Grant of a version.
+func at(name string, generation int64, version int) *v1alpha1.Grant {
+	g := makeGrant(name, "dev", "alice")
+	g.Generation, g.ResourceVersion = generation, strconv.Itoa(version)
+	return g
+}
+
+// TestQueue_watermark: a watermark is never ahead of the snapshot, and lists say nothing of their own.
+func TestQueue_watermark(t *testing.T) {
+	t.Parallel()
+	listed := uint64(10)
+	s := loaded(t)
+	s.queue.listed = func(kind) uint64 { return listed }
+	h := s.queue.handler(kindGrant)
+	expect := func(what string, want uint64) {
+		t.Helper()
+		if got := s.Watermarks()["grant"]; got != want {
+			t.Errorf("%s: %d, want %d", what, got, want)
+		}
+	}
+	apply := func() { s.apply(t.Context(), s.queue.take()); s.queue.done() }
+
+	h.OnAdd(at("a", 1, 8), true)
+	s.queue.take()
+	s.queue.loaded()
+	expect("the first list is in the snapshot", 10)
+
+	b := at("b", 1, 12)
+	h.OnAdd(b, false)
+	expect("an event that is not applied", 10)
+	taken := s.queue.take()
+	h.OnAdd(at("c", 1, 13), false)
+	expect("while it is being applied", 10)
+	s.apply(t.Context(), taken)
+	s.queue.done()
+	expect("what was taken is applied, and not what came after", 12)
+	apply()
+	expect("and then that", 13)
+
+	written := at("b", 1, 14)
+	h.OnUpdate(b, written)
+	expect("a status changes no decision", 14)
+	h.OnDelete(at("b", 1, 15))
+	expect("a deletion that is not applied", 14)
+	apply()
+	expect("a deletion", 15)
+
+	listed = 20
+	h.OnUpdate(at("a", 1, 8), at("a", 2, 18))
+	h.OnDelete(cache.DeletedFinalStateUnknown{Key: "c"})
+	apply()
+	expect("a new list may have more to come", 15)
+	h.OnUpdate(at("a", 2, 18), at("a", 2, 21))
+	expect("an event after the list", 21)
+}

@@ -1,0 +1,136 @@
+// Package replicas tells the replica that writes how far every other one has come, so that a status can say when all of
+// them decide by it.
+//
+//	each replica ─► a Lease of its own, with the resource version of each kind up to which it decides
+//	the leader   ─► all Leases ─► does every replica that is alive decide by version N?
+//
+// A replica renews its Lease only while its view is not too old, and a Lease outlives the limit on that age. So a replica
+// whose Lease has run out decides nothing any more: it need not be waited for.
+package replicas
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+)
+
+const (
+	// renewEach is how often a Lease is renewed when nothing changes, and changeEach how often at most when the policy
+	// does.
+	renewEach, changeEach = 10 * time.Second, time.Second
+	// margin is by how much a Lease outlives the limit on the age of a view.
+	margin = 5 * time.Second
+	// farewell is how long a replica that ends waits for its Lease to be deleted.
+	farewell = 2 * time.Second
+)
+
+// Policy is what a replica decides by.
+type Policy interface {
+	// Watermarks are the resource versions up to which the snapshot holds everything, by kind.
+	Watermarks() map[string]uint64
+	// Synced reports whether anything is decided by it.
+	Synced() bool
+	// Subscribe returns a channel that receives after a change.
+	Subscribe() <-chan struct{}
+}
+
+// Member publishes how far this replica has come. It runs on every replica.
+type Member struct {
+	// Client writes Leases; it need not read them.
+	Client client.Client
+	// Namespace and Name are those of the Lease. Name is this process's alone.
+	Namespace, Name string
+	Policy          Policy
+	// MaxAge is the limit on the age of a view, 0 for none.
+	MaxAge time.Duration
+	Clock  clock.Clock
+}
+
+var (
+	_ manager.Runnable               = (*Member)(nil)
+	_ manager.LeaderElectionRunnable = (*Member)(nil)
+)
+
+// NeedLeaderElection is false: every replica has a Lease.
+func (m *Member) NeedLeaderElection() bool { return false }
+
+// Start publishes until ctx ends, and then takes the Lease away, so that nobody waits for this replica.
+func (m *Member) Start(ctx context.Context) error {
+	changed := m.Policy.Subscribe()
+	log := ctrl.LoggerFrom(ctx).WithName("replicas")
+	for {
+		if m.Policy.Synced() {
+			if err := m.publish(ctx); err != nil && ctx.Err() == nil {
+				log.Info("Could not say how far this replica has come; Propagated waits for it", "lease", m.Name, "error", err.Error())
+			}
+		}
+		if !m.sleep(ctx, changeEach, nil) || !m.sleep(ctx, renewEach-changeEach, changed) {
+			return m.leave(ctx)
+		}
+	}
+}
+
+// sleep waits for a time or a wake-up, and reports whether ctx goes on.
+func (m *Member) sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	timer := m.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wake:
+	case <-timer.C():
+	}
+	return true
+}
+
+// publish writes the Lease: one request, two for the first time.
+func (m *Member) publish(ctx context.Context) error {
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name}}
+	watermarks, err := json.Marshal(m.Policy.Watermarks())
+	if err != nil {
+		return err
+	}
+	content, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{
+			"labels":      map[string]string{v1alpha1.LabelReplica: "true"},
+			"annotations": map[string]string{v1alpha1.AnnotationWatermarks: string(watermarks)},
+		},
+		"spec": coordinationv1.LeaseSpec{
+			HolderIdentity: &m.Name, LeaseDurationSeconds: new(int32((m.MaxAge + margin + renewEach) / time.Second)), RenewTime: new(metav1.NewMicroTime(m.Clock.Now())),
+		},
+	})
+	if err != nil {
+		return err
+	}
+	patch := client.RawPatch("application/merge-patch+json", content)
+	err = m.Client.Patch(ctx, lease, patch)
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	if err := m.Client.Create(ctx, lease); err != nil {
+		return fmt.Errorf("create the Lease: %w", err)
+	}
+	return m.Client.Patch(ctx, lease, patch)
+}
+
+// leave deletes the Lease. If that fails, it runs out.
+func (m *Member) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	err := m.Client.Delete(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name}})
+	if client.IgnoreNotFound(err) != nil {
+		ctrl.LoggerFrom(ctx).WithName("replicas").Info("Could not delete the Lease; it runs out by itself", "lease", m.Name, "error", err.Error())
+	}
+	return nil
+}
