@@ -181,7 +181,7 @@ func summarizeRuns(status *v1alpha1.JobStatus, runs []v1alpha1.JobRun, in jobInp
 	if last != nil && !dropped {
 		status.LastRun = &v1alpha1.RunSummary{
 			Name: last.Name, State: summaryState(last, in), UID: last.UID,
-			CreatedAt: optionalTime(last.CreationTimestamp.Time), FinishedAt: last.Status.FinishedAt,
+			CreatedAt: optionalTime(last.CreationTimestamp.Time), FinishedAt: last.Status.FinishedAt, Message: summaryMessage(last, in),
 		}
 	}
 }
@@ -197,6 +197,22 @@ func summaryState(run *v1alpha1.JobRun, in jobInput) string {
 	}
 	return state
 }
+
+// summaryMessage is why the latest run is not at work, or how it failed. What it does while it is at work is told by the
+// run itself, and not worth a write of its Job.
+func summaryMessage(run *v1alpha1.JobRun, in jobInput) string {
+	switch summaryState(run, in) {
+	case v1alpha1.StateActive, v1alpha1.StateSuccess:
+		return ""
+	}
+	if c := succeeded(run); c != nil {
+		return conditions.Truncate(c.Message, maxSummaryBytes)
+	}
+	return ""
+}
+
+// maxSummaryBytes is how much of a run's message its Job has.
+const maxSummaryBytes = 1024
 
 // newer compares two runs by creation, then by name.
 func newer(a, b *v1alpha1.JobRun) bool {

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -391,5 +392,37 @@ func TestEffectiveStartPolicy_isSetForEveryJob(t *testing.T) {
 		if got := effectiveStartPolicy(job); got != want {
 			t.Errorf("%+v starts %s, want %s", job.Spec, got, want)
 		}
+	}
+}
+
+func TestSummaryMessage_tellsWhatAPersonWouldAsk(t *testing.T) {
+	t.Parallel()
+	says := func(status metav1.ConditionStatus, state, message string) v1alpha1.JobRun {
+		run := plannedRun(inState(status, state))
+		run.Status.Conditions[0].Message = message
+		return *run
+	}
+	cases := map[string]struct {
+		run  v1alpha1.JobRun
+		want string
+	}{
+		"it waits":         {run: says(metav1.ConditionUnknown, v1alpha1.StatePending, "not granted"), want: "not granted"},
+		"it is suspended":  {run: says(metav1.ConditionUnknown, v1alpha1.StateSuspended, "permission went"), want: "permission went"},
+		"it starts":        {run: says(metav1.ConditionUnknown, v1alpha1.StateStarting, "Pod a waits")},
+		"it works":         {run: says(metav1.ConditionUnknown, v1alpha1.StateActive, "At work")},
+		"it has succeeded": {run: says(metav1.ConditionTrue, v1alpha1.StateSuccess, "The run succeeded")},
+		"it has failed":    {run: says(metav1.ConditionFalse, v1alpha1.StateFailed, "exit code 3"), want: "exit code 3"},
+		"at length":        {run: says(metav1.ConditionFalse, v1alpha1.StateFailed, strings.Repeat("x", 2000)), want: strings.Repeat("x", maxSummaryBytes-3) + "…"},
+		"it is new":        {run: *plannedRun()},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var status v1alpha1.JobStatus
+			summarizeRuns(&status, []v1alpha1.JobRun{tc.run}, jobInput{Job: plannedJob(), Verdict: granted, Now: policyNoon})
+			if status.LastRun.Message != tc.want {
+				t.Errorf("the Job says %q, want %q", status.LastRun.Message, tc.want)
+			}
+		})
 	}
 }

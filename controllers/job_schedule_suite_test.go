@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -128,6 +129,47 @@ func TestSchedules_revokedAndGranted(t *testing.T) {
 	s.Expect(s.child(t, waiting)).To(BeNil(), "it is not launched")
 	s.Expect(s.runs(t)).To(HaveLen(2))
 
+	s.grantBack(t)
+	s.launched(t, waiting)
+	s.launched(t, s.scheduled(job, moved.nextMinute()))
+	s.invariants(t)
+}
+
+// Revoked owner: the next due run is not launched, the run says why, and history shows it, also when it has waited for
+// too long. Granted again: the next one runs.
+func TestSchedules_revokedUntilTheDeadline(t *testing.T) {
+	s, moved := startScheduler(t)
+	grant := s.grant(t, "dev", v1alpha1.ActionRun)
+	job := s.job(t, "dev.job", everyMinute, func(j *v1alpha1.Job) { j.Spec.Schedules[0].StartingDeadlineSeconds = new(int64(60)) })
+	s.Eventually(s.says(t, job, v1alpha1.ConditionAuthorized)).Should(HavePrefix("True Granted: "), "it is allowed at first")
+	first := s.scheduled(job, moved.nextMinute())
+	s.play(t, first, begins, succeeds)
+	s.expectState(t, first, v1alpha1.StateSuccess)
+
+	s.Expect(s.Delete(t.Context(), grant)).To(Succeed())
+	s.Eventually(s.says(t, job, v1alpha1.ConditionAuthorized)).Should(HavePrefix("False NotGranted: "), "permission went")
+	revoked := s.scheduled(job, moved.nextMinute())
+	s.expectState(t, revoked, v1alpha1.StatePending, "user alice may not")
+	told := func() string {
+		s.says(t, job, "")()
+		last := job.Status.LastRun
+		return fmt.Sprintf("%d succeeded, %d failed, last %s %s: %s", job.Status.SuccessCount, job.Status.FailureCount, last.Name, last.State, last.Message)
+	}
+	s.Eventually(told).Should(HavePrefix("1 succeeded, 0 failed, last "+revoked.Name+" Pending: user alice may not"), "the Job says what its latest run waits for")
+
+	passedOver := moved.nextMinute()
+	s.Eventually(func() *v1alpha1.SkippedTime { s.says(t, job, "")(); return job.Status.Schedules[0].LastSkipped }).
+		Should(HaveValue(HaveField("At.Time", BeTemporally("==", passedOver))), "the next time is passed over")
+	moved.ahead.Add(int64(2 * time.Second))                         // the deadline has passed
+	s.change(t, job, func() { job.Spec.Description = "looked at" }) // the run's own timer goes by the real clock
+	s.expectState(t, revoked, v1alpha1.StateStartingDeadlineExceeded, "Not launched within 60 seconds: user alice may not")
+	s.Expect(s.child(t, revoked)).To(BeNil(), "it was not launched")
+	s.Eventually(told).Should(HavePrefix("1 succeeded, 1 failed, last "), "history counts it")
+	s.Expect(s.Get(t.Context(), client.ObjectKeyFromObject(revoked), revoked)).To(Succeed(), "and keeps it")
+
+	// The next one waits in turn, and the grant comes in time for it.
+	waiting := s.scheduled(job, moved.nextMinute())
+	s.expectState(t, waiting, v1alpha1.StatePending, "user alice may not")
 	s.grantBack(t)
 	s.launched(t, waiting)
 	s.launched(t, s.scheduled(job, moved.nextMinute()))

@@ -314,6 +314,7 @@ func TestRuns(t *testing.T) {
 		"a child that is deleted has failed":              storyChildDeleted,
 		"a child that is deleted at once has, too":        storyChildDeletedAtOnce,
 		"a run is stopped by deleting it":                 storyRunDeleted,
+		"a person may run a Job at any time":              storyByHand,
 		"a run is stopped, and kept":                      storyStop,
 		"a run is stopped before it is launched":          storyStopWaiting,
 		"a run says how its pods stand":                   storyTasks,
@@ -738,6 +739,24 @@ func storyStop(s *story) {
 	}).Should(Equal("0 active, 0 succeeded, 1 failed, last Stopped"), "the Job counts it as Metronome does")
 	s.Eventually(func() []string { return s.events(t, run) }).Should(ContainElement("Normal Stopped: Stopped by User bob"), "an event tells it")
 	s.nothingIsLaunched(t)
+}
+
+// A person's run heeds no schedule, no concurrency policy and no dependency, as in Metronome.
+func storyByHand(s *story) {
+	t := s.t
+	s.grant(t, "dev", v1alpha1.ActionRun)
+	scheduled := s.job(t, "dev.scheduled", func(j *v1alpha1.Job) {
+		j.Spec.Schedules = []v1alpha1.Schedule{{ID: "newyear", Cron: "0 0 1 1 *", ConcurrencyPolicy: v1alpha1.ConcurrencyForbid, Enabled: new(false)}}
+	})
+	s.job(t, "dev.parent", startPolicy(v1alpha1.StartOnDemand))
+	dependent := s.job(t, "dev.dependent", dependsOn("dev.parent"))
+	for _, job := range []*v1alpha1.Job{scheduled, dependent} {
+		for i := range 2 {
+			run := s.runNow(t, job.Name, fmt.Sprintf("%s-by-hand%d", job.Name, i))
+			s.play(t, run, begins)
+			s.expectState(t, run, v1alpha1.StateActive)
+		}
+	}
 }
 
 // A run that waits is stopped: it has ended, and a Grant does not launch it any more.

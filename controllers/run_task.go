@@ -60,12 +60,14 @@ func taskOf(pod *corev1.Pod) (task v1alpha1.RunTask, waits string) {
 		task.Reason = cmp.Or(disruption(pod), task.Reason, pod.Status.Reason)
 	case corev1.PodPending, corev1.PodRunning, corev1.PodUnknown:
 		task.FinishedAt = nil // others of its containers go on, or it starts again
-		if reason, message := waitsFor(pod); reason != "" {
+		switch reason, message := waitsFor(pod); {
+		case reason != "":
 			task.Reason, waits = reason, reason
 			if message != "" {
 				waits += ": " + conditions.Truncate(message, maxWaitingBytes)
 			}
-		} else if pod.Status.Phase == corev1.PodRunning {
+		case pod.Status.Phase != corev1.PodRunning:
+		case len(pod.Status.ContainerStatuses) == 0, slices.ContainsFunc(pod.Status.ContainerStatuses, isRunning):
 			task.State, task.Reason = v1alpha1.TaskRunning, ""
 		}
 	}
@@ -94,6 +96,8 @@ func addContainer(task *v1alpha1.RunTask, s corev1.ContainerStatus) {
 		}
 	}
 }
+
+func isRunning(s corev1.ContainerStatus) bool { return s.State.Running != nil }
 
 // disruption is why the cluster took a pod away; empty if it did not.
 func disruption(pod *corev1.Pod) string {

@@ -80,6 +80,10 @@ func TestTaskOf(t *testing.T) {
 			want:  v1alpha1.RunTask{State: v1alpha1.TaskWaiting, StartedAt: at(-3 * minute), ExitCode: new(int32(7)), Reason: "CrashLoopBackOff", Restarts: 1},
 			waits: "CrashLoopBackOff: back-off 10s",
 		},
+		"it has just failed, and will start again": {
+			phase: corev1.PodRunning, work: []corev1.ContainerStatus{again(exitedWith(7, "Error", 3*minute, 2*minute), exitedWith(6, "Error", 5*minute, 4*minute), 1)},
+			want: v1alpha1.RunTask{State: v1alpha1.TaskWaiting, StartedAt: at(-5 * minute), ExitCode: new(int32(7)), Reason: "Error", Restarts: 1},
+		},
 		"it has succeeded": {
 			phase: corev1.PodSucceeded, work: []corev1.ContainerStatus{exitedWith(0, "Completed", 2*minute, minute)},
 			want: v1alpha1.RunTask{State: v1alpha1.TaskSucceeded, StartedAt: at(-2 * minute), FinishedAt: at(-minute), ExitCode: new(int32(0)), Reason: "Completed"},

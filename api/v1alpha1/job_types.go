@@ -17,7 +17,8 @@ import (
 // +kubebuilder:printcolumn:name="Authorized",type=string,JSONPath=`.status.conditions[?(@.type=="Authorized")].status`,description="Whether the owner's grants allow a launch"
 // +kubebuilder:printcolumn:name="Suspend",type=boolean,JSONPath=`.spec.suspend`,description="Whether new runs are held back"
 // +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.activeRuns`,description="Runs that are not finished"
-// +kubebuilder:printcolumn:name="Last run",type=string,JSONPath=`.status.lastRun.state`,description="How the latest run stands or ended"
+// +kubebuilder:printcolumn:name="Last run",type=date,JSONPath=`.status.lastRun.createdAt`,description="How long ago the latest run was created"
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.lastRun.state`,description="How the latest run stands or ended"
 // +kubebuilder:printcolumn:name="Next run",type=string,JSONPath=`.status.nextRunAt`,description="When a schedule runs the Job next"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the definition is accepted"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -25,6 +26,7 @@ import (
 // +kubebuilder:printcolumn:name="Failed",type=integer,priority=1,JSONPath=`.status.failureCount`,description="How many runs have failed"
 // +kubebuilder:printcolumn:name="Last success",type=date,priority=1,JSONPath=`.status.lastSuccessAt`,description="When a run last succeeded"
 // +kubebuilder:printcolumn:name="Grant",type=string,priority=1,JSONPath=`.status.grant`,description="The Grant that allows a launch"
+// +kubebuilder:printcolumn:name="Last message",type=string,priority=1,JSONPath=`.status.lastRun.message`,description="What the latest run waits for, or how it failed"
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="What is wrong, and where"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]+(-+[a-z0-9]+)*([.][a-z0-9]+(-+[a-z0-9]+)*)*$')",message="a job id is made of lower-case letters, digits and inner dashes, in segments separated by single dots: dev.batch.job1"
 type Job struct {
@@ -337,6 +339,11 @@ type RunSummary struct {
 	// finishedAt is when the run ended.
 	// +optional
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+
+	// message says what the run waits for, or how it failed; unset while it is at work, and for a success.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
 }
 
 // ScheduleStatus is what became of a schedule.

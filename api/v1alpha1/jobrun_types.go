@@ -18,6 +18,8 @@ import (
 // +kubebuilder:printcolumn:name="Started",type=date,JSONPath=`.status.startedAt`,description="When work began"
 // +kubebuilder:printcolumn:name="Finished",type=date,JSONPath=`.status.finishedAt`,description="When it ended"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Requested by",type=string,priority=1,JSONPath=`.spec.requestedBy.name`,description="Who created the run"
+// +kubebuilder:printcolumn:name="Exit",type=integer,priority=1,JSONPath=`.status.exitCode`,description="Exit code of the container that failed last, or 0"
 // +kubebuilder:printcolumn:name="Child",type=string,priority=1,JSONPath=`.status.child.name`,description="The batch/v1 Job"
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Succeeded")].message`,description="What it waits for, or how it ended"
 type JobRun struct {

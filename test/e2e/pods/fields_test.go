@@ -135,6 +135,7 @@ func TestPods(t *testing.T) {
 		}
 	})
 	s.tryWaiting(t)
+	s.tryRestarts(t)
 	t.Run("an artifact that is not there", func(t *testing.T) {
 		s.define(t, "team.lost", `{artifacts: [{uri: $FILES/lost}], cmd: echo never}`)
 		s.reaches(t, "team.lost", v1alpha1.StateFailed, "exit code 1")
