@@ -172,6 +172,10 @@ test-e2e: ## Run the whole-system tests.
 	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=60m -p=1 ./test/e2e/...
 	$(API_SERVER) go test -tags e2e -count=1 -timeout=30m -v -run '^TestRealPods$$' ./test/authorization
 
+.PHONY: test-kueue
+test-kueue: ## Run Grantry beside Kueue's own manager, which takes minutes to build the first time.
+	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=60m ./test/kueue
+
 .PHONY: test-outage
 test-outage: ## Ask what people ask while the authorization webhook fails; print each answer.
 	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestOutage$$' ./test/e2e/authorization

@@ -152,6 +152,21 @@ func (c *Cluster) install(ctx context.Context) error {
 // Kubeconfig is the file with which a user speaks to the cluster.
 func (c *Cluster) Kubeconfig(user string) string { return c.kubeconfigs[user] }
 
+// MintKubeconfig makes a certificate for a user with groups, and returns the file with which it speaks to the cluster.
+func (c *Cluster) MintKubeconfig(ctx context.Context, user string, groups ...string) (string, error) {
+	args := []string{"kubeconfig", "--name", c.Name, "--user", user}
+	for _, group := range groups {
+		args = append(args, "--group", group)
+	}
+	config, err := c.devcluster(ctx, args...)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(c.directory, "kubeconfig", strings.ReplaceAll(user, ":", "-")+".minted.kubeconfig")
+	c.kubeconfigs[user] = path
+	return path, os.WriteFile(path, []byte(config), 0o600)
+}
+
 // Config is a client configuration for a user, without a limit on its own rate.
 func (c *Cluster) Config(user string) (*rest.Config, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig(user))

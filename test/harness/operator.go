@@ -110,14 +110,8 @@ func (c *Cluster) operatorKubeconfig(ctx context.Context) error {
 	if c.Kubeconfig(OperatorUser) != "" {
 		return nil
 	}
-	config, err := c.devcluster(ctx, "kubeconfig", "--name", c.Name, "--user", OperatorUser,
-		"--group", "system:serviceaccounts", "--group", "system:serviceaccounts:grantry-system", "--group", "system:authenticated")
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(c.directory, "kubeconfig", "operator.kubeconfig")
-	c.kubeconfigs[OperatorUser] = path
-	return os.WriteFile(path, []byte(config), 0o600)
+	_, err := c.MintKubeconfig(ctx, OperatorUser, "system:serviceaccounts", "system:serviceaccounts:grantry-system", "system:authenticated")
+	return err
 }
 
 // IsReady reports whether the operator says that it is ready.

@@ -36,7 +36,7 @@ func (s *site) defineWaiting(t *testing.T) {
 func (s *site) tryWaiting(t *testing.T) {
 	t.Helper()
 	t.Run("an image that must be pulled is not taken from the node", func(t *testing.T) {
-		s.waits(t, "team.pulled-each-time", "ErrImagePull", "ImagePullBackOff")
+		s.waits(t, "team.pulled-each-time", "Pull", "ErrImagePull", "ImagePullBackOff")
 		pod := s.pod(t, "team.pulled-each-time")
 		if pod.Spec.Containers[0].ImagePullPolicy != corev1.PullAlways {
 			t.Errorf("pulled %s", pod.Spec.Containers[0].ImagePullPolicy)
@@ -46,15 +46,15 @@ func (s *site) tryWaiting(t *testing.T) {
 		}
 	})
 	t.Run("a node that is not there", func(t *testing.T) {
-		s.waits(t, "team.on-another-node", corev1.PodReasonUnschedulable)
+		s.waits(t, "team.on-another-node", "node affinity", corev1.PodReasonUnschedulable)
 	})
 	t.Run("a secret that comes later", func(t *testing.T) {
-		s.waits(t, "team.secret-of-later", "CreateContainerConfigError")
+		s.waits(t, "team.secret-of-later", `"team.late" not found`, "CreateContainerConfigError")
 		s.create(t, secret("team.late", map[string]string{"value": "better late"}))
 		s.finishes(t, "team.secret-of-later", "better late")
 	})
 	t.Run("a label that a node gets later", func(t *testing.T) {
-		s.waits(t, "team.on-rack-2", corev1.PodReasonUnschedulable)
+		s.waits(t, "team.on-rack-2", "node affinity", corev1.PodReasonUnschedulable)
 		s.reaches(t, "team.like-rack-2", v1alpha1.StatePending, `no node has a label rack that is LIKE "r[2-3]"`)
 		s.changeNode(t, func(node *corev1.Node) { node.Labels["rack"] = "r2" })
 		s.finishes(t, "team.on-rack-2", "here")
@@ -62,8 +62,8 @@ func (s *site) tryWaiting(t *testing.T) {
 	})
 	// The node reports neither: what it is said to have counts for the scheduler all the same.
 	t.Run("gpus and a disk that a node gets later", func(t *testing.T) {
-		s.waits(t, "team.gpus", corev1.PodReasonUnschedulable)
-		s.waits(t, "team.disk", corev1.PodReasonUnschedulable)
+		s.waits(t, "team.gpus", "Insufficient nvidia.com/gpu", corev1.PodReasonUnschedulable)
+		s.waits(t, "team.disk", "Insufficient ephemeral-storage", corev1.PodReasonUnschedulable)
 		s.changeNodeStatus(t, func(node *corev1.Node) {
 			for name, amount := range map[corev1.ResourceName]string{gpu: "2", corev1.ResourceEphemeralStorage: "16Mi"} {
 				node.Status.Capacity[name], node.Status.Allocatable[name] = resource.MustParse(amount), resource.MustParse(amount)
@@ -74,13 +74,15 @@ func (s *site) tryWaiting(t *testing.T) {
 	})
 }
 
-// waits until a Job's pod says one of the reasons why it does not run.
-func (s *site) waits(t *testing.T, job string, reasons ...string) {
+// waits until a Job's pod says one of the reasons why it does not run, and its run tells
+// a person what it waits for.
+func (s *site) waits(t *testing.T, job, tells string, reasons ...string) {
 	t.Helper()
 	for deadline := time.Now().Add(waitFor); ; time.Sleep(100 * time.Millisecond) {
 		pod := s.pod(t, job)
 		for _, reason := range reasons {
 			if pod != nil && pod.Status.Phase == corev1.PodPending && reasonOf(pod) == reason {
+				s.reaches(t, job, v1alpha1.StateStarting, tells)
 				return
 			}
 		}
