@@ -74,7 +74,7 @@ test-unit: ## Run the tests of the pure packages: seconds, and no API server.
 	go test $(PURE)
 
 # Where goroutines share something. The detector makes everything several times slower: RACE=./... is for a quiet hour.
-RACE ?= $(patsubst %,./internal/%/...,authorizer decisionlog joblookup metrics policystore tracing webhook)
+RACE ?= $(patsubst %,./internal/%/...,authorizer decisionlog freshness joblookup metrics policystore replicas tracing webhook)
 
 .PHONY: test-race
 test-race: ## Run the tests of the packages RACE with the race detector.
