@@ -205,8 +205,8 @@ bench-schedule: ## Measure 10,000 Jobs with schedules: idle, in an ordinary minu
 	$(API_SERVER) SCHEDULED_JOBS=$${SCHEDULED_JOBS:-10000} go test -tags e2e -count=1 -v -timeout=40m -run '^TestScheduleScale$$' ./test/e2e/...
 
 .PHONY: bench-admission
-bench-admission: ## Measure what admission adds to the creation of a Job.
-	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestCreateLatency$$' ./test/admission/...
+bench-admission: ## Measure what admission adds to the creation of a Job, and of a Grant among 100,000 (GRANTS).
+	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=40m -run '^(TestCreateLatency|TestGrantLatency)$$' ./test/admission/...
 
 .PHONY: demo
 demo: ## Show the story of the README on a cluster of this machine.

@@ -40,8 +40,8 @@ type reviewer interface {
 	review(p phase, r *rules.Request, raw *webhook.AdmissionRequest) (outcome, error)
 }
 
-// hooks are the rules of one kind. old is nil at create, object at delete. A nil stamp leaves objects as they
-// are.
+// hooks are the rules of one kind. old is nil at create, object at delete. stamp writes labels, annotations and
+// the spec; a nil one leaves objects as they are.
 type hooks[T any, P interface {
 	*T
 	client.Object
@@ -69,22 +69,14 @@ func (h hooks[T, P]) review(p phase, r *rules.Request, raw *webhook.AdmissionReq
 		out.warnings, err = h.check(r, old, object)
 		return out, err
 	}
-	if h.stamp == nil || object == nil || !hasSpec(raw.Object.Raw) {
+	if h.stamp == nil || object == nil || !hasSpec(object, raw.Object.Raw) {
 		return out, nil
 	}
-	before, err := json.Marshal(object)
-	if err != nil {
-		return out, err
-	}
+	before := object.DeepCopyObject().(P)
 	if out.warnings, err = h.stamp(r, old, object); err != nil {
 		return out, err
 	}
-	after, err := json.Marshal(object)
-	if err != nil {
-		return out, err
-	}
-	// Both were written by the same code: the difference is what was stamped, and not how Go spells the rest.
-	out.patch, err = jsonpatch.CreatePatch(before, after)
+	out.patch, err = patchOf(before, object)
 	return out, err
 }
 
@@ -104,14 +96,6 @@ func decode[T any, P interface {
 		object.SetNamespace(namespace)
 	}
 	return object, nil
-}
-
-// hasSpec reports whether there is a spec to patch. An object without one is refused by its schema, later.
-func hasSpec(raw []byte) bool {
-	var object struct {
-		Spec map[string]json.RawMessage `json:"spec"`
-	}
-	return json.Unmarshal(raw, &object) == nil && object.Spec != nil
 }
 
 // operationOf is the rules' name of an operation, or 0.
