@@ -8,12 +8,18 @@ import (
 	"github.com/grantry/grantry/internal/schedule"
 )
 
-// followSchedules plans the runs whose time has come.
+// followSchedules plans the runs whose time has come. Not to know what the grants allow is like not being there: nothing
+// is created, replaced or passed over, and the times since then are dealt with once that is known.
 func (p *jobPlan) followSchedules(in jobInput) {
+	if in.Verdict.Reason == v1alpha1.ReasonPolicyNotSynced {
+		p.Schedules = in.Job.Status.Schedules
+		if next := in.Job.Status.NextRunAt; next != nil && next.After(in.Now) {
+			p.NextRun = next.Time
+		}
+		return
+	}
 	asked := schedule.Input{
-		Job: in.Job, Unfinished: in.unfinished(), Now: in.Now,
-		// Not to know is not to be refused: what is due then waits with the rest.
-		Held: !in.Verdict.Allowed && in.Verdict.Reason != v1alpha1.ReasonPolicyNotSynced,
+		Job: in.Job, Unfinished: in.unfinished(), Now: in.Now, Held: !in.Verdict.Allowed,
 	}
 	for i := range in.Runs {
 		asked.Runs = append(asked.Runs, &in.Runs[i])

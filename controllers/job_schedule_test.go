@@ -303,7 +303,7 @@ func TestPlanJob_heldOnlyByARefusal(t *testing.T) {
 	for v, want := range map[string]struct {
 		verdict verdict
 		due     int
-	}{"granted": {granted, 1}, "refused": {notGranted, 0}, "not known yet": {notSynced, 1}} {
+	}{"granted": {granted, 1}, "refused": {notGranted, 0}, "not known yet": {notSynced, 0}} {
 		plan := planJob(jobInput{Job: job, Runs: []v1alpha1.JobRun{waiting}, Verdict: want.verdict, Now: policyNoon})
 		if len(plan.Due) != want.due {
 			t.Errorf("%s: %d runs are due, want %d", v, len(plan.Due), want.due)
@@ -368,5 +368,34 @@ func TestDueTimes_source(t *testing.T) {
 	expect(late)
 	if queue.Len() != 0 {
 		t.Errorf("%d more are asked for", queue.Len())
+	}
+}
+
+// Not to know what the grants allow is like not being there: whatever the policy, nothing begins and nothing ends
+// meanwhile, and one run comes of it afterwards.
+func TestPlanJob_schedulesWhileThePolicyIsNotKnown(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []v1alpha1.ConcurrencyPolicy{v1alpha1.ConcurrencyAllow, v1alpha1.ConcurrencyForbid, v1alpha1.ConcurrencyReplace} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			job := plannedJob(hourly)
+			job.Spec.Schedules[0].ConcurrencyPolicy = policy
+			job.Status.NextRunAt = at(0)
+			in := jobInput{Job: job, Now: policyNoon, Verdict: notSynced}
+			if policy == v1alpha1.ConcurrencyReplace {
+				in.Runs = []v1alpha1.JobRun{waitingRun("before", time.Hour)}
+			}
+			for range 3 {
+				plan := planJob(in)
+				if len(plan.Due)+len(plan.Stop) > 0 || !plan.NextRun.IsZero() {
+					t.Fatalf("%d runs begin, %d end, next at %s", len(plan.Due), len(plan.Stop), plan.NextRun)
+				}
+				setJobStatus(job, in, plan)
+			}
+			in.Verdict = granted
+			if plan := planJob(in); len(plan.Due) != 1 || len(plan.Stop) != len(in.Runs) {
+				t.Errorf("afterwards %d runs begin and %d end", len(plan.Due), len(plan.Stop))
+			}
+		})
 	}
 }

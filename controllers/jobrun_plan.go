@@ -110,11 +110,15 @@ func planRun(in runInput) runPlan {
 	}
 }
 
-// planFinished keeps a run as it ended. A child that outlives a revoked run is deleted: the operator may
-// have stopped between the two writes.
+// planFinished keeps a run as it ended. One that did not end by its child has none that works: the operator may have
+// stopped between the two writes that end a run, or the child came after that, by a request that had been given up or of
+// another operator.
 func planFinished(in runInput) runPlan {
-	if runState(in.Run) == v1alpha1.StateRevoked && in.Child != nil && in.Child.DeletionTimestamp.IsZero() {
-		return runPlan{Act: actDelete}
+	switch runState(in.Run) {
+	case v1alpha1.StateRevoked, v1alpha1.StateStopped, v1alpha1.StateStartingDeadlineExceeded, v1alpha1.StateRejected:
+		if in.Child != nil && endOf(in.Child) == nil && in.Child.DeletionTimestamp.IsZero() {
+			return runPlan{Act: actDelete}
+		}
 	}
 	return runPlan{}
 }

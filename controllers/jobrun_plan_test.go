@@ -536,6 +536,14 @@ func TestPlanRun(t *testing.T) {
 			run: runEdits(inState(metav1.ConditionFalse, v1alpha1.StateRevoked)), child: childEdits(active), verdict: granted,
 			want: planned{Act: actDelete},
 		},
+		"finished: stopped before it was launched, and the child came all the same": {
+			run: runEdits(inState(metav1.ConditionFalse, v1alpha1.StateStopped)), child: childEdits(active), verdict: granted,
+			want: planned{Act: actDelete},
+		},
+		"finished: too late, and the child came all the same": {
+			run: runEdits(inState(metav1.ConditionFalse, v1alpha1.StateStartingDeadlineExceeded)), child: childEdits(active), verdict: granted,
+			want: planned{Act: actDelete},
+		},
 		"finished: revoked, and the child is going": {
 			run:   runEdits(inState(metav1.ConditionFalse, v1alpha1.StateRevoked)),
 			child: childEdits(active, func(c *batchv1.Job) { c.DeletionTimestamp = at(0) }),
