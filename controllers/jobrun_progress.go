@@ -20,6 +20,9 @@ import (
 const (
 	progressRate  = 5
 	progressBurst = 10
+	// progressAhead is how far ahead turns are given. Most runs that wait for one end before it comes, and do not give it
+	// back: a longer queue would be of turns that nobody takes. Who gets none asks again then.
+	progressAhead = 10 * time.Second
 )
 
 // progressPace spreads the writes that tell of progress. The zero value is ready for use.
@@ -38,7 +41,13 @@ func (p *progressPace) wait(run types.NamespacedName, now time.Time) time.Durati
 	}
 	turn, waits := p.turns[run]
 	if !waits {
-		turn = now.Add(p.limiter.ReserveN(now, 1).DelayFrom(now))
+		given := p.limiter.ReserveN(now, 1)
+		delay := given.DelayFrom(now)
+		if delay > progressAhead {
+			given.CancelAt(now) // the last one given: all of it comes back
+			return progressAhead
+		}
+		turn = now.Add(delay)
 	}
 	if left := turn.Sub(now); left > 0 {
 		p.turns[run] = turn

@@ -32,7 +32,7 @@ const podSettleTime = 500 * time.Millisecond
 // byRun is the index by which the pods of a run are found.
 const byRun = "run"
 
-// runPods watches the pods of runs, and keeps of each what a run's status tells: a few hundred bytes. Only the
+// runPods watches the pods of runs, and keeps of each what a run's status tells: about a kilobyte. Only the
 // leader does. The zero value knows no pods.
 type runPods struct {
 	informer toolscache.SharedIndexInformer

@@ -235,7 +235,7 @@ func TestProgressPace_letsAFewThroughAndTheRestWait(t *testing.T) {
 	t.Parallel()
 	var p progressPace
 	key := func(i int) types.NamespacedName { return types.NamespacedName{Name: fmt.Sprint(i)} }
-	const runs = 100
+	const runs = 60
 	turns := map[int]time.Duration{}
 	for i := range runs {
 		turns[i] = p.wait(key(i), policyNoon)
@@ -252,7 +252,16 @@ func TestProgressPace_letsAFewThroughAndTheRestWait(t *testing.T) {
 	if left := p.wait(key(50), policyNoon.Add(turns[50])); left != 0 {
 		t.Errorf("at its turn it waits %s", left)
 	}
-	for i := range runs {
+	for i := range 10_000 { // that come and end: the queue does not grow by them
+		if got := p.wait(key(runs+i), policyNoon); got != progressAhead {
+			t.Fatalf("run %d waits %s", runs+i, got)
+		}
+		p.forget(key(runs + i))
+	}
+	if left := p.wait(key(runs), policyNoon.Add(progressAhead)); left > progressAhead {
+		t.Errorf("asked again, it waits %s", left)
+	}
+	for i := range runs + 1 {
 		p.forget(key(i))
 	}
 	if len(p.turns) != 0 {

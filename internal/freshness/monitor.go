@@ -152,7 +152,7 @@ func (m *Monitor) prove(v *view, at time.Duration) {
 	v.proven, v.isProven = max(v.proven, at), true
 	before := time.Duration(m.oldest.Load())
 	oldest := slices.MinFunc(m.views, compareProofs).proven
-	m.oldest.Store(int64(oldest))
+	defer m.oldest.Store(int64(oldest)) // last: until then whoever asks finds the view too old
 	if m.limit > 0 && before > 0 && now-before > m.limit && now-oldest <= m.limit {
 		m.opens.Store(int64(now + settle))
 		m.log.Info("The view was too old, and is up to date again", "age", (now - before).Round(time.Second))

@@ -3,6 +3,7 @@ package freshness
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -142,11 +143,15 @@ func (v *view) tryWatch(ctx context.Context, o metav1.ListOptions) (watch.Interf
 		if err != nil {
 			return nil, err
 		}
-		if have := versionOf(o.ResourceVersion); have > 0 && have >= present {
+		switch have := versionOf(o.ResourceVersion); {
+		case have > present: // it was told before it was asked: only a restored etcd is behind what it has said
+			return nil, apierrors.NewResourceExpired(fmt.Sprintf("what is held is of resource version %d, and the API server is at %d", have, present))
+		case have == present && have > 0:
 			v.monitor.prove(v, q.asked) // nothing has happened since, and no bookmark will say so
 		}
 		q.present = present
-		o.TimeoutSeconds = new(int64(v.monitor.lifetime(v) / time.Second))
+		q.life = v.monitor.lifetime(v)
+		o.TimeoutSeconds = new(int64(q.life / time.Second))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	timeout := time.AfterFunc(answerTimeout, func() { cancel(errNoAnswer) })
@@ -200,7 +205,8 @@ const brokenStream = "ClientWatchDecoding"
 type question struct {
 	asked   time.Duration
 	present uint64
-	lists   bool // it brings all that there is first, and then a bookmark that says so
+	lists   bool          // it brings all that there is first, and then a bookmark that says so
+	life    time.Duration // after which the API server ends it, unless it lists
 }
 
 // followed passes on the events of a watch.
@@ -232,6 +238,9 @@ func (v *view) follow(w watch.Interface, cancel context.CancelCauseFunc, q quest
 		w.Stop()
 		cancel(nil)
 	})
+	if !q.lists { // whoever stands between may keep a watch open that is over
+		time.AfterFunc(q.life+answerTimeout, f.stop)
+	}
 	go func() {
 		defer close(f.events)
 		answered := false

@@ -149,6 +149,11 @@ func TestWatch_triesAgainWhatDidNotGetThrough(t *testing.T) {
 	if _, err := v.watch(t.Context(), metav1.ListOptions{}); !apierrors.IsResourceExpired(err) {
 		t.Errorf("an answer of the API server's is not passed on: %v", err)
 	}
+	var s *scripted
+	s, v = newScripted(nil, 0, 0)
+	if _, err := v.watch(t.Context(), metav1.ListOptions{ResourceVersion: "10"}); !apierrors.IsResourceExpired(err) || v.isProven || s.asked.ResourceVersion != "" {
+		t.Errorf("an API server behind what it has said, as after a restore: %v, proven %v", err, v.isProven)
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, v = newScripted(errors.New("down"), 1, 0)

@@ -17,11 +17,11 @@ const (
 // What the policies say.
 var (
 	notCreated   = refusal{byPolicy, "only Grantry creates the batch/v1 Job of a run"}
-	notDeleted   = refusal{byPolicy, "to stop the run, delete its JobRun"}
+	notDeleted   = refusal{byPolicy, "to stop the run, set spec.stop of its JobRun"}
 	notChanged   = refusal{byPolicy, "only Grantry changes the batch/v1 Job of a run"}
 	notReported  = refusal{byPolicy, "only the Job controller writes the status of the batch/v1 Job of a run"}
 	podForged    = refusal{byPolicy, "only the Job controller creates the pods of a run"}
-	podDeleted   = refusal{byPolicy, "to stop the run, delete its JobRun; to empty a node, evict the pod"}
+	podDeleted   = refusal{byPolicy, "to stop the run, set spec.stop of its JobRun; to empty a node, evict the pod"}
 	podChanged   = refusal{byPolicy, "only the control plane changes the pods of a run"}
 	podReported  = refusal{byPolicy, "only its node and the control plane write the status of the pod of a run"}
 	statusOfOurs = refusal{byPolicy, "only Grantry writes the status"}
