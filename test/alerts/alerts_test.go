@@ -73,6 +73,8 @@ var cases = map[string][]struct {
 	},
 	"GrantryLaunchesFail": {
 		{what: "the API server can't be asked", series: counted(`grantry_launch_checks_total{reason="Error"}`, "0", "2"), fires: true},
+		{what: "somebody's webhook refuses the batch/v1 Jobs", series: counted(`controller_runtime_reconcile_errors_total{controller="jobrun"}`, "0", "3"), fires: true},
+		{what: "another controller fails", series: counted(`controller_runtime_reconcile_errors_total{controller="grant"}`, "0", "3")},
 		{what: "launches are refused and allowed", series: append(counted(`grantry_launch_checks_total{reason="NotGranted"}`, "1", "2"), counted(`grantry_launch_checks_total{reason="Granted"}`, "1", "2")...)},
 		{what: "an error long ago", series: []string{`grantry_launch_checks_total{reason="Error"} 0x100 5x300`}},
 	},
