@@ -13,10 +13,11 @@ PLATFORM ?= linux/amd64
 
 # Every tool is pinned in hack/tools: see CONTRIBUTING.md.
 TOOL := go tool -modfile=hack/tools/go.mod
+HELM := go tool -modfile=hack/tools/helm/go.mod helm
 LINT := bin/golangci-lint
 
 # What the generators write, and nothing else does.
-GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml docs/reference
+GENERATED := api/v1alpha1/zz_generated.deepcopy.go charts/grantry/files config/crd/bases config/rbac/role.yaml docs/reference
 
 # The packages that know no client and no clock: hack/import-rules.yaml keeps them so.
 PURE := $(patsubst %,./%/...,$(wildcard internal/permission internal/effective internal/delegation internal/attestation internal/batchjob internal/schedule))
@@ -39,10 +40,11 @@ generate: ## Write the deep copies of the API types.
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 
 .PHONY: manifests
-manifests: ## Write the CRDs and the ClusterRole.
+manifests: ## Write the CRDs, the ClusterRole, and the chart's copies of config.
 	$(TOOL) controller-gen crd:allowDangerousTypes=true,generateEmbeddedObjectMeta=true paths=./api/... \
 		output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=grantry paths=./... output:rbac:dir=config/rbac
+	hack/update-chart.sh
 
 .PHONY: docs-ref
 docs-ref: ## Write docs/reference from the API types.
@@ -68,6 +70,7 @@ test: ## Run every test but the whole-system ones, against a real API server.
 	$(API_SERVER) go test -timeout=30m $$(go list ./... | grep -v '/internal/effective$$')
 	go test ./internal/effective # by itself: it compares two speeds
 	go test -C hack/devcluster ./...
+	go test -C hack/image ./...
 
 .PHONY: test-unit
 test-unit: ## Run the tests of the pure packages: seconds, and no API server.
@@ -111,7 +114,7 @@ lint-api: $(LINT) ## Lint the API types against the Kubernetes conventions.
 	$(LINT) run --config=.golangci-kal.yml ./api/...
 
 # The generators run first and alone; the checks after them only read.
-VERIFY := verify-tidy verify-fmt verify-vet verify-imports verify-docs verify-project verify-samples verify-crd-compat
+VERIFY := verify-tidy verify-fmt verify-vet verify-imports verify-docs verify-project verify-samples verify-chart verify-crd-compat
 
 .PHONY: verify
 verify: verify-gen ## Prove that nothing the repository claims is out of date.
@@ -153,6 +156,15 @@ verify-crd-compat: ## Prove that the CRDs accept what those of the last release 
 verify-samples: ## Prove that the API server takes config/samples and refuses hack/invalid-samples.
 	$(API_SERVER) go test ./test/samples/...
 
+.PHONY: verify-chart
+verify-chart: ## Prove that the chart is sound, and installs what config/default does.
+	$(HELM) lint --strict --quiet charts/grantry
+	$(API_SERVER) go test ./test/chart/...
+
+.PHONY: verify-image
+verify-image: ## Prove that two builds of the image have one digest, and that the Dockerfile says the same.
+	go test -C hack/image ./...
+
 ##@ Cluster (these need a real API server)
 
 .PHONY: envtest-assets
@@ -175,6 +187,13 @@ test-e2e: ## Run the whole-system tests.
 .PHONY: test-kueue
 test-kueue: ## Run Grantry beside Kueue's own manager, which takes minutes to build the first time.
 	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=60m ./test/kueue
+
+# What .ci/run gives: auto skips where this machine can't have a real node, and says so.
+NODES ?= real
+
+.PHONY: e2e
+e2e: ## Install the chart in a real cluster, tell the story, upgrade, roll back, uninstall.
+	$(API_SERVER) NODES=$(NODES) go test -tags e2e -count=1 -v -timeout=20m ./test/install/...
 
 .PHONY: test-outage
 test-outage: ## Ask what people ask while the authorization webhook fails; print each answer.
@@ -220,13 +239,21 @@ build: ## Build bin/grantry.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags=-buildid= -o bin/grantry .
 
 .PHONY: image
-image: ## Build the container image IMAGE.
-	docker build --platform=$(PLATFORM) --tag=$(IMAGE) .
+image: ## Write dist/image.tar: the container image IMAGE, in the form of docker save. Needs no Docker.
+	go run -C hack/image . --tag=$(IMAGE) --platform=$(PLATFORM) --output=$(CURDIR)/dist/image.tar
+
+.PHONY: image-docker
+image-docker: ## Build the same image with Docker.
+	SOURCE_DATE_EPOCH=0 docker build --platform=$(PLATFORM) --tag=$(IMAGE) .
 
 .PHONY: install.yaml
 install.yaml: ## Write dist/install.yaml: all that a cluster needs.
 	mkdir -p dist
-	kubectl kustomize config/default >dist/install.yaml
+	$(API_SERVER) "$$KUBEBUILDER_ASSETS/kubectl" kustomize config/default >dist/install.yaml
+
+.PHONY: chart
+chart: manifests ## Write dist/grantry-VERSION.tgz: the Helm chart.
+	$(HELM) package --destination dist charts/grantry
 
 ##@ Run (on the cluster that kubectl talks to)
 

@@ -28,6 +28,7 @@ const admissionConfiguration = "grantry"
 type admissionOptions struct {
 	address  string
 	secret   string
+	foreign  string
 	space    string
 	dnsNames []string
 
@@ -37,7 +38,8 @@ type admissionOptions struct {
 func (o *admissionOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.address, "admission-bind-address", "", "Address of the admission webhooks; unset turns them off")
 	f.StringVar(&o.secret, "admission-secret", "grantry-admission", "Secret for the CA, the certificate and the attestation key of the admission webhooks; it must exist")
-	f.StringVar(&o.space, "admission-secret-namespace", "grantry-system", "Namespace of that Secret")
+	f.StringVar(&o.foreign, "admission-certificate-secret", "", "Secret with a certificate for the admission webhooks that something else keeps up to date, such as cert-manager: tls.crt, tls.key and ca.crt; unset lets Grantry make it")
+	f.StringVar(&o.space, "admission-secret-namespace", "grantry-system", "Namespace of these Secrets")
 	f.StringSliceVar(&o.dnsNames, "admission-dns-names", []string{"grantry-admission.grantry-system.svc"}, "Names under which the API server calls the admission webhooks")
 }
 
@@ -79,10 +81,14 @@ func (o *options) setUpAdmission(ctx context.Context, mgr ctrl.Manager, store *p
 		return err
 	}
 	store.Rule = policystore.Rule{Admission: true, Key: key}
-	if err := o.admission.certificates.Setup(mgr, certificates.Settings{
+	settings := certificates.Settings{
 		Secret:        secret,
 		Configuration: admissionConfiguration, DNSNames: o.admission.dnsNames, Clock: clock.RealClock{},
-	}); err != nil {
+	}
+	if o.admission.foreign != "" {
+		settings.Secret.Name, settings.Foreign = o.admission.foreign, true
+	}
+	if err := o.admission.certificates.Setup(mgr, settings); err != nil {
 		return err
 	}
 	if err := admission.Setup(mgr, admission.Settings{

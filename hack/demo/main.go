@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/grantry/grantry/test/harness"
+	"github.com/grantry/grantry/test/story"
 )
 
 func main() {
@@ -62,15 +63,14 @@ func run(ctx context.Context, keep bool) (reterr error) {
 	}
 	fmt.Printf("Kubernetes with %s nodes and Grantry are ready.\n", cluster.Nodes)
 
-	s := &story{ctx: ctx, cluster: cluster, manifests: "hack/demo/manifests"}
-	tell(s)
+	met, err := story.Tell(ctx, cluster, os.Stdout, story.Options{})
 	if keep {
 		explainKeep(cluster, operator)
 	}
-	if s.err != nil {
-		return fmt.Errorf("%w; the operator's log is %s", s.err, cluster.LogPath())
+	if err != nil {
+		return fmt.Errorf("%w; the operator's log is %s", err, cluster.LogPath())
 	}
-	fmt.Printf("\nAll %d expectations were met, in %s.\n", s.met, time.Since(begun).Round(time.Second))
+	fmt.Printf("\nAll %d expectations were met, in %s.\n", met, time.Since(begun).Round(time.Second))
 	return nil
 }
 

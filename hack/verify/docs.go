@@ -16,7 +16,7 @@ import (
 )
 
 // topLevel are the directories of the repository: a back-quoted word that begins with one is a path in it.
-var topLevel = []string{".ci", ".github", "api", "cmd", "config", "controllers", "docs", "hack", "internal", "test"}
+var topLevel = []string{".ci", ".github", "api", "charts", "cmd", "config", "controllers", "docs", "hack", "internal", "test"}
 
 // foreignFields are fields of spec whose types are not ours: the documents of Kubernetes describe them.
 var foreignFields = []string{"template"}

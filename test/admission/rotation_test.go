@@ -2,13 +2,16 @@ package admission
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/open-policy-agent/cert-controller/pkg/rotator"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -97,6 +100,63 @@ func TestReady_notBeforeTheBundle(t *testing.T) {
 	g.Expect(w.admin.Create(t.Context(), configuration)).To(Succeed())
 	g.Eventually(func() error { return w.certificates.ReadyCheck(nil) }).WithTimeout(waitFor).Should(Succeed(), "the bundle is back")
 	g.Expect(w.admin.Create(t.Context(), newJob("dev.batch.job1"))).To(Succeed())
+}
+
+// TestRotation_bySomethingElse: where cert-manager, say, keeps the Secret up to date, Grantry trusts and serves what it
+// finds, and makes nothing itself.
+func TestRotation_bySomethingElse(t *testing.T) {
+	first, second := foreignCertificate(t), foreignCertificate(t)
+	w := start(t, options{mode: permission.ModePermissive, settle: time.Second, certificate: first})
+	g := NewWithT(t)
+	g.Expect(w.certificates.Served()).To(Equal(first["tls.crt"]))
+	g.Expect(w.bundle(t)).To(Equal(first["ca.crt"]))
+	g.Expect(w.admin.Create(t.Context(), newJob("dev.one"))).To(Succeed())
+
+	w.provide(t, second)
+	g.Eventually(w.certificates.Served).WithTimeout(waitFor).Should(Equal(second["tls.crt"]))
+	w.trustOnly(t, second["ca.crt"])
+	g.Expect(w.admin.Create(t.Context(), newJob("dev.two"))).To(Succeed())
+
+	secret := &corev1.Secret{}
+	g.Expect(w.admin.Get(t.Context(), types.NamespacedName{Namespace: "grantry-system", Name: w.secret}, secret)).To(Succeed())
+	for name, want := range second {
+		g.Expect(secret.Data[name]).To(Equal(want), name)
+	}
+	g.Expect(secret.Data).NotTo(HaveKey("ca.key"))
+}
+
+// foreignCertificate is what cert-manager puts into a Secret.
+func foreignCertificate(t *testing.T) map[string][]byte {
+	t.Helper()
+	maker := &rotator.CertRotator{
+		CAName: "elsewhere", CAOrganization: "elsewhere", DNSName: "localhost", ExtKeyUsages: &[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	begin := time.Now().Add(-time.Hour)
+	ca, err := maker.CreateCACert(begin, begin.Add(24*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key, err := maker.CreateCertPEM(ca, begin, begin.Add(24*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{"ca.crt": ca.CertPEM, "tls.crt": certificate, "tls.key": key}
+}
+
+// provide puts a certificate into the Secret.
+func (w *world) provide(t *testing.T, data map[string][]byte) {
+	t.Helper()
+	secret := &corev1.Secret{}
+	if err := w.admin.Get(t.Context(), types.NamespacedName{Namespace: "grantry-system", Name: w.secret}, secret); err != nil {
+		t.Fatal(err)
+	}
+	if secret.Data == nil {
+		secret.Data = map[string][]byte{}
+	}
+	maps.Copy(secret.Data, data)
+	if err := w.admin.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // bundle is what the API server trusts for validation.

@@ -74,6 +74,8 @@ type options struct {
 	withoutWebhooks bool
 	// settle is as in certificates.Settings.
 	settle time.Duration
+	// certificate is one that something else than Grantry keeps up to date.
+	certificate map[string][]byte
 }
 
 // start runs an API server, and the webhooks under the operator's own rights.
@@ -95,6 +97,9 @@ func start(t *testing.T, o options) *world {
 	}
 	if !o.withoutWebhooks {
 		w.install(t)
+		if o.certificate != nil {
+			w.provide(t, o.certificate)
+		}
 		w.run(t, o, authorizer)
 	}
 	return w
@@ -153,7 +158,7 @@ func (w *world) run(t *testing.T, o options, authorizer *authorization.Server) {
 	rule := w.addPolicy(t, mgr, o)
 	g.Expect(w.certificates.Setup(mgr, certificates.Settings{
 		Secret: types.NamespacedName{Namespace: "grantry-system", Name: w.secret}, Configuration: "grantry",
-		DNSNames: []string{"localhost"}, Settle: o.settle, Clock: clock.RealClock{},
+		DNSNames: []string{"localhost"}, Settle: o.settle, Clock: clock.RealClock{}, Foreign: o.certificate != nil,
 	})).To(Succeed())
 	g.Expect(admission.Setup(mgr, admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.mode, Operator: operator, Rule: rule})).To(Succeed())
 	if authorizer != nil {

@@ -12,8 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -30,6 +32,8 @@ type Options struct {
 	Nodes string
 	// Mode is the security mode of the API server: disabled (unset, too), permissive or strict.
 	Mode string
+	// Bare leaves out Grantry's CRDs, RBAC and admission policies.
+	Bare bool
 	// UpArgs are further arguments of devcluster up.
 	UpArgs []string
 	// Detach lets the cluster outlive this process.
@@ -46,6 +50,9 @@ type Cluster struct {
 	KubectlPath string
 	// Webhook is where the API server expects the authorization webhook.
 	Webhook Webhook
+	// ServiceAddress is the cluster address of the Service "kubernetes", the first of those of Services. Only with a
+	// real node.
+	ServiceAddress string
 
 	root        string
 	directory   string
@@ -79,7 +86,7 @@ func Root() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// Up starts a cluster and installs the CRDs, the operator's RBAC and the admission policies.
+// Up starts a cluster and, unless it is to be bare, installs the CRDs, the operator's RBAC and the admission policies.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
 	root, err := Root()
 	if err != nil {
@@ -98,6 +105,9 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	if err := c.describe(ctx); err != nil {
 		return nil, err
+	}
+	if o.Bare {
+		return c, nil
 	}
 	return c, c.install(ctx)
 }
@@ -118,12 +128,13 @@ func (c *Cluster) describe(ctx context.Context) error {
 		Nodes, Kubectl, Directory string
 		Kubeconfigs               map[string]string
 		Authorization             Webhook
+		ServiceAddress            string
 	}
 	if err := json.Unmarshal([]byte(out), &found); err != nil || len(found) != 1 {
 		return fmt.Errorf("devcluster status of %s: %q: %w", c.Name, out, err)
 	}
 	c.Nodes, c.KubectlPath, c.directory, c.kubeconfigs = found[0].Nodes, found[0].Kubectl, found[0].Directory, found[0].Kubeconfigs
-	c.Webhook = found[0].Authorization
+	c.Webhook, c.ServiceAddress = found[0].Authorization, found[0].ServiceAddress
 	return nil
 }
 
@@ -131,6 +142,18 @@ func (c *Cluster) describe(ctx context.Context) error {
 // operators' own mode is another matter: see StartOperator.
 func (c *Cluster) SetMode(ctx context.Context, mode string) error {
 	_, err := c.devcluster(ctx, "mode", "--name", c.Name, mode)
+	return err
+}
+
+// SetModeAt is SetMode from mode disabled, and the API server is to ask the webhook at an address from now on.
+func (c *Cluster) SetModeAt(ctx context.Context, mode, address string) error {
+	_, err := c.devcluster(ctx, "mode", "--name", c.Name, "--webhook-address", address, mode)
+	return err
+}
+
+// LoadImage loads an archive of images into a real node.
+func (c *Cluster) LoadImage(ctx context.Context, archive string) error {
+	_, err := c.devcluster(ctx, "load-image", "--name", c.Name, archive)
 	return err
 }
 
@@ -192,6 +215,20 @@ func (c *Cluster) KubectlStdin(ctx context.Context, user, stdin string, args ...
 		return string(out), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
 	}
 	return string(out), nil
+}
+
+// passing are failures that a machine which stands still for a while makes, and that pass by themselves.
+var passing = regexp.MustCompile(`InternalError|ServiceUnavailable|be asked now|failed calling webhook|deadline exceeded|connection refused|connection reset|i/o timeout|TLS handshake timeout|EOF|request timed out`)
+
+// KubectlPatiently is KubectlStdin, again for up to so long while it meets a failure that passes by itself.
+func (c *Cluster) KubectlPatiently(ctx context.Context, limit time.Duration, user, stdin string, args ...string) (string, error) {
+	for deadline := time.Now().Add(limit); ; {
+		out, err := c.KubectlStdin(ctx, user, stdin, args...)
+		if err == nil || !passing.MatchString(out) || time.Now().After(deadline) || ctx.Err() != nil {
+			return out, err
+		}
+		time.Sleep(time.Second)
+	}
 }
 
 // devcluster runs hack/devcluster; its progress goes to the log, its result is returned.

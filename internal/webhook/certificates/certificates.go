@@ -29,8 +29,10 @@ import (
 
 // Settings say for what and for whom certificates are made.
 type Settings struct {
-	// Secret holds ca.crt, ca.key, tls.crt and tls.key. It must exist; it may be empty.
+	// Secret holds ca.crt, tls.crt and tls.key, and ca.key if they are made here. It must exist then; it may be empty.
 	Secret types.NamespacedName
+	// Foreign says that something else keeps the Secret up to date, such as cert-manager: it is only followed.
+	Foreign bool
 	// Configuration is the name of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration.
 	Configuration string
 	// DNSNames are those under which the API server finds the webhooks, at least one.
@@ -84,8 +86,10 @@ func (c *Certificates) Setup(mgr ctrl.Manager, s Settings) error {
 	if s.Settle == 0 {
 		s.Settle = DefaultSettle
 	}
-	if err := addRotator(mgr, s); err != nil {
-		return fmt.Errorf("set up the rotation of certificates: %w", err)
+	if !s.Foreign {
+		if err := addRotator(mgr, s); err != nil {
+			return fmt.Errorf("set up the rotation of certificates: %w", err)
+		}
 	}
 	return c.follow(mgr, s)
 }

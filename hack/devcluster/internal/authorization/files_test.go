@@ -94,3 +94,26 @@ func TestCurrent_isCustomWithAFileOfTheUsers(t *testing.T) {
 		t.Errorf("switch: %v", err)
 	}
 }
+
+func TestRedirect(t *testing.T) {
+	c := newCluster(t)
+	if err := Write(c, shipped, Disabled); err != nil {
+		t.Fatal(err)
+	}
+	if err := Redirect(c, shipped, "10.0.0.1:443"); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(c.AuthorizationFile(kubeconfigFile))
+	if err != nil || !strings.Contains(string(data), "https://10.0.0.1:443/authorize") {
+		t.Errorf("%v: the kubeconfig is\n%s", err, data)
+	}
+	if found, err := cluster.LoadDir(c.Dir); err != nil || found.WebhookAddress() != "10.0.0.1:443" {
+		t.Errorf("recorded: %+v, %v", found, err)
+	}
+	if err := Write(c, shipped, Strict); err != nil {
+		t.Fatal(err)
+	}
+	if err := Redirect(c, shipped, "10.0.0.2:443"); err == nil || !strings.Contains(err.Error(), "switch to mode disabled first") {
+		t.Errorf("redirected while the API server asks: %v", err)
+	}
+}

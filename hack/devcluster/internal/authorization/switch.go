@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -19,6 +20,30 @@ import (
 // reloadLimit is how long the API server may take. It is told of a changed file at once, and looks once a minute
 // if that fails.
 const reloadLimit = 90 * time.Second
+
+// Redirect changes where the API server expects the webhook from the next Switch on. An API server reads an address only
+// together with a configuration that differs, so the present mode must be one that asks nobody.
+func Redirect(c *cluster.Cluster, shipped, address string) error {
+	if c.AuthorizationConfig != "" {
+		return fmt.Errorf("cluster %q was started with --authorization-config=%s: edit that file", c.Name, c.AuthorizationConfig)
+	}
+	mode, err := Current(c)
+	if err != nil {
+		return err
+	}
+	if mode != Disabled && address != c.WebhookAddress() {
+		return fmt.Errorf("the API server asks %s: switch to mode %s first", c.WebhookAddress(), Disabled)
+	}
+	c.Webhook = address
+	kubeconfig, err := render(filepath.Join(shipped, kubeconfigFile), placeholders(c))
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(c.AuthorizationFile(kubeconfigFile), kubeconfig); err != nil {
+		return err
+	}
+	return c.Save()
+}
 
 // Switch gives a running API server the configuration of another mode and returns when it is in use. A
 // configuration that the server refuses is taken back, and the error has the server's own words.

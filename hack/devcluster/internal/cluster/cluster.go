@@ -57,6 +57,8 @@ type Cluster struct {
 	Busybox      string `json:"busybox,omitempty"`
 
 	Ports Ports `json:"ports"`
+	// Webhook is where the API server expects the authorization webhook, if not at its port on loopback.
+	Webhook string `json:"webhook,omitempty"`
 	// Subnet is the second number of the addresses 10.Subnet.0.0/16, which only this cluster uses.
 	Subnet int    `json:"subnet"`
 	Before Before `json:"before"`
@@ -194,7 +196,12 @@ func (c *Cluster) AuthorizationFile(name string) string {
 func (c *Cluster) WebhookCertDir() string { return c.Path("authorization", "webhook") }
 
 // WebhookAddress is where the API server expects the authorization webhook.
-func (c *Cluster) WebhookAddress() string { return fmt.Sprintf("127.0.0.1:%d", c.Ports.Webhook) }
+func (c *Cluster) WebhookAddress() string {
+	if c.Webhook != "" {
+		return c.Webhook
+	}
+	return fmt.Sprintf("127.0.0.1:%d", c.Ports.Webhook)
+}
 
 // Kubeconfig is the kubeconfig of a user or of a component.
 func (c *Cluster) Kubeconfig(user string) string { return c.Path("kubeconfig", user+".kubeconfig") }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -11,7 +12,7 @@ import (
 )
 
 func newMode() *cobra.Command {
-	var name string
+	var name, address string
 	command := &cobra.Command{
 		Use:       "mode [disabled|permissive|strict]",
 		Short:     "Show the security mode of a running cluster, or switch it and return when the API server has taken it",
@@ -22,6 +23,9 @@ func newMode() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(arguments) == 0 && address != "" {
+				return errors.New("--webhook-address comes with a mode to switch to")
+			}
 			if len(arguments) == 1 {
 				unlock, err := lockName(command, name)
 				if err != nil {
@@ -31,6 +35,11 @@ func newMode() *cobra.Command {
 				shipped, err := shippedConfigs()
 				if err != nil {
 					return err
+				}
+				if address != "" {
+					if err := authorization.Redirect(c, shipped, address); err != nil {
+						return err
+					}
 				}
 				if err := authorization.Switch(command.Context(), c, shipped, authorization.Mode(arguments[0])); err != nil {
 					return err
@@ -45,6 +54,7 @@ func newMode() *cobra.Command {
 		},
 	}
 	addName(command, &name)
+	command.Flags().StringVar(&address, "webhook-address", "", "where the API server is to ask from now on, as HOST:PORT: the address of a Service, say; the present mode must be disabled")
 	return command
 }
 

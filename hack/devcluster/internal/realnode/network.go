@@ -3,13 +3,13 @@ package realnode
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os/exec"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
+	"github.com/grantry/grantry/hack/devcluster/internal/services"
 )
 
 // CreateNetwork makes the bridge that the pods are on, with the addresses of the node and of the Service
@@ -69,8 +69,8 @@ func iptables(arguments ...string) error {
 	return nil
 }
 
-// ServeKubernetesService forwards what pods send to the Service "kubernetes" to the API server. There is no
-// kube-proxy: this is the only Service whose cluster address works.
+// ServeKubernetesService forwards what pods send to the Service "kubernetes" to the API server. It has no endpoints by
+// which package services could find it.
 func ServeKubernetesService(c *cluster.Cluster) error {
 	listener, err := net.Listen("tcp", net.JoinHostPort(c.ServiceAddress(), "443"))
 	if err != nil {
@@ -83,23 +83,8 @@ func ServeKubernetesService(c *cluster.Cluster) error {
 			if err != nil {
 				return
 			}
-			go forward(client.(*net.TCPConn), target)
+			go services.Forward(client.(*net.TCPConn), target)
 		}
 	}()
 	return nil
-}
-
-func forward(client *net.TCPConn, target string) {
-	defer client.Close()
-	connection, err := net.Dial("tcp", target)
-	if err != nil {
-		return
-	}
-	server := connection.(*net.TCPConn)
-	defer server.Close()
-	go func() {
-		_, _ = io.Copy(server, client) // either side may end the connection as it likes
-		_ = server.CloseWrite()
-	}()
-	_, _ = io.Copy(client, server)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
 	"github.com/grantry/grantry/hack/devcluster/internal/kwoknode"
 	"github.com/grantry/grantry/hack/devcluster/internal/realnode"
+	"github.com/grantry/grantry/hack/devcluster/internal/services"
 )
 
 // File descriptors that the runner gets from the supervisor.
@@ -72,7 +73,7 @@ func run(stop context.Context, c *cluster.Cluster, orphaned <-chan struct{}) err
 	ctx, abort := context.WithTimeout(stop, startLimit)
 	defer abort()
 	started := make(chan error, 1)
-	go func() { started <- r.start(ctx) }()
+	go func() { started <- r.start(ctx, stop) }()
 	return r.stay(stop, started, orphaned)
 }
 
@@ -127,8 +128,9 @@ func (r *runner) stay(stop context.Context, started <-chan error, orphaned <-cha
 	}
 }
 
-// start starts everything in order and returns when the cluster takes pods.
-func (r *runner) start(ctx context.Context) error {
+// start starts everything in order and returns when the cluster takes pods. What goes on until the cluster's end
+// takes the second context.
+func (r *runner) start(ctx, end context.Context) error {
 	client, err := api.New(r.c)
 	if err != nil {
 		return err
@@ -151,6 +153,9 @@ func (r *runner) start(ctx context.Context) error {
 	fmt.Fprintln(r.progress, "starting kube-controller-manager, kube-scheduler and nodes")
 	if err := r.startControllers(); err != nil {
 		return err
+	}
+	if r.c.Nodes == cluster.NodesReal {
+		go services.Serve(end, r.c, client)
 	}
 	count, err := r.startNodes(ctx, client)
 	if err != nil {

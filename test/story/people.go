@@ -1,4 +1,4 @@
-package main
+package story
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 
 // tellPeople has alice and bob ask the API server, with certificates of their own. RBAC gives them nothing here:
 // what they get is Grantry's answer, and what they don't get has Grantry's reason.
-func tellPeople(s *story) {
+func (s *story) tellPeople() {
 	s.chapter("alice and bob ask the API server themselves: RBAC gives them nothing")
 	s.allowed("alice", "", `dev\.batch\.job1`, "get", "gjob", "dev.batch.job1", "-n", "metronome")
 	s.refused("alice", "", `grantry: user alice may not "read" on jobs marketing\.email\.campaign1 in metronome`,

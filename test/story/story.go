@@ -1,8 +1,11 @@
-package main
+// Package story tells the story of the two pages of the DC/OS documentation, with their jobs and permission strings, on
+// a running cluster: it prints each command of a person and what the cluster answered, and checks the answers.
+package story
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"strings"
@@ -15,17 +18,35 @@ import (
 // a second or two; a machine that is busy with something else takes longer.
 const patience = 90 * time.Second
 
+// manifests is where the objects of the story are, from the repository's root.
+const manifests = "hack/demo/manifests"
+
 // story prints commands and answers, and checks the answers. After the first wrong answer it stops.
 type story struct {
-	ctx       context.Context
-	cluster   *harness.Cluster
-	manifests string
-	met       int
-	err       error
+	ctx     context.Context
+	cluster *harness.Cluster
+	out     io.Writer
+	Options
+
+	met int
+	err error
 }
 
-// tell is the story of the two pages of the DC/OS documentation, with their jobs and permission strings.
-func tell(s *story) {
+// Options say what the cluster has.
+type Options struct {
+	// Admission says that the admission webhooks are on: mistakes are then refused, and not only reported.
+	Admission bool
+}
+
+// Tell tells the story, and returns how many expectations were met. The error is the first that was not. It is to be
+// called in the repository's root, on a cluster in mode permissive, without Jobs and with an operator that is ready.
+func Tell(ctx context.Context, cluster *harness.Cluster, out io.Writer, o Options) (met int, err error) {
+	s := &story{ctx: ctx, cluster: cluster, out: out, Options: o}
+	s.tell()
+	return s.met, s.err
+}
+
+func (s *story) tell() {
 	s.chapter("Four jobs, and nobody has been granted anything")
 	s.apply("jobs.yaml")
 	s.apply("run-now.yaml")
@@ -51,7 +72,7 @@ func tell(s *story) {
 	s.apply("marketing-email.yaml")
 	s.expect("", `(?s)campaign1\S*\s+Active.*campaign2\S*\s+Active`, "get", "jrun", "-n", "metronome", "-o", runColumns)
 
-	tellPeople(s)
+	s.tellPeople()
 
 	s.chapter("Revoking stops the next run, and suspends the running one where onRevoke says so")
 	s.show("delete", "grant", "marketing-campaign1", "marketing-email")
@@ -72,8 +93,12 @@ func tell(s *story) {
 	s.never("Its batch/v1 Job goes with it", `next`, "get", "jobs.batch", "-n", "metronome", "-o", "name")
 
 	s.chapter("Mistakes say what is wrong")
-	s.apply("mistakes.yaml")
-	s.expect("", `ResourceMalformed.*can't be a segment`, "get", "acl", "misspelt", "-o", readyColumns)
+	if s.Admission {
+		s.refused("admin", "One can't be read, and the other may come true", `can't be a segment`, "apply", "-f", path.Join(manifests, "mistakes.yaml"))
+	} else {
+		s.apply("mistakes.yaml")
+		s.expect("", `ResourceMalformed.*can't be a segment`, "get", "acl", "misspelt", "-o", readyColumns)
+	}
 	s.expect("", `ACLNotFound.*no-such-acl`, "get", "grant", "lost", "-o", readyColumns)
 
 	s.chapter("What a person sees in the end")
@@ -94,13 +119,20 @@ spec: {job: marketing.email.campaign2}
 
 func (s *story) chapter(title string) {
 	if s.err == nil {
-		fmt.Printf("\n== %s\n", title)
+		s.say("\n== %s\n", title)
+	}
+}
+
+// say prints.
+func (s *story) say(format string, args ...any) {
+	if _, err := fmt.Fprintf(s.out, format, args...); err != nil && s.err == nil {
+		s.err = err
 	}
 }
 
 // apply applies a file of the manifests.
 func (s *story) apply(file string) {
-	s.show("apply", "-f", path.Join(s.manifests, file))
+	s.show("apply", "-f", path.Join(manifests, file))
 }
 
 // applyText applies a manifest that is not worth a file.
@@ -108,8 +140,8 @@ func (s *story) applyText(what, manifest string) {
 	if s.err != nil {
 		return
 	}
-	out, err := s.cluster.KubectlStdin(s.ctx, "admin", manifest, "apply", "-f", "-")
-	fmt.Printf("$ kubectl apply -f -   # %s\n%s", what, indent(out))
+	out, err := s.cluster.KubectlPatiently(s.ctx, patience, "admin", manifest, "apply", "-f", "-")
+	s.say("$ kubectl apply -f -   # %s\n%s", what, indent(out))
 	s.err = err
 }
 
@@ -118,8 +150,8 @@ func (s *story) show(args ...string) {
 	if s.err != nil {
 		return
 	}
-	out, err := s.cluster.Kubectl(s.ctx, "admin", args...)
-	fmt.Printf("$ kubectl %s\n%s", quoted(args), indent(out))
+	out, err := s.cluster.KubectlPatiently(s.ctx, patience, "admin", "", args...)
+	s.say("$ kubectl %s\n%s", quoted(args), indent(out))
 	s.err = err
 }
 
@@ -161,9 +193,9 @@ func (s *story) until(user, claim string, args []string, wanted string, met func
 			continue
 		}
 		if claim != "" {
-			fmt.Printf("# %s:\n", claim)
+			s.say("# %s:\n", claim)
 		}
-		fmt.Printf("%s kubectl %s\n%s", prompt(user), quoted(args), indent(out))
+		s.say("%s kubectl %s\n%s", prompt(user), quoted(args), indent(out))
 		if !good {
 			s.err = fmt.Errorf("kubectl %s: wanted %s within %s, last got: %s %w", quoted(args), wanted, patience, out, err)
 			return

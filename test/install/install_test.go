@@ -1,0 +1,293 @@
+//go:build e2e
+
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/test/harness"
+	"github.com/grantry/grantry/test/story"
+)
+
+// TestInstall is the life of an installation, with jobs that run all the time.
+func TestInstall(t *testing.T) {
+	root, err := harness.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(root)
+	s := up(t)
+	before, now := s.versions(t, root)
+
+	s.prepare(t)
+	s.helm(t, append([]string{"install", release}, before.args(s)...)...)
+	s.inOrder(t)
+	s.bindings(t)
+	// The API server asks Grantry only now that it is ready.
+	if err := s.SetModeAt(t.Context(), "permissive", s.address+":443"); err != nil {
+		t.Fatal(err)
+	}
+	s.aliceWorks(t)
+
+	live := s.live(t)
+	asked := s.ask(t)
+	notes := s.helm(t, append([]string{"upgrade", release}, now.args(s)...)...)
+	t.Logf("while Helm upgraded: %s", asked())
+	if !strings.Contains(notes, "server: https://"+s.address+"/authorize") {
+		t.Error("the notes of the release don't say where the API server finds the authorization webhook")
+	}
+	s.goOn(t, live)
+	s.inOrder(t)
+	s.aliceRuns(t, "after-upgrade")
+
+	met, err := story.Tell(t.Context(), s.Cluster, os.Stdout, story.Options{Admission: true})
+	if err != nil {
+		t.Fatalf("the story: %v", err)
+	}
+	t.Logf("the story: %d expectations were met", met)
+	s.inOrder(t)
+
+	live = s.live(t)
+	asked = s.ask(t)
+	s.helm(t, "rollback", release, "1", "--wait", "--timeout=5m")
+	t.Logf("while Helm rolled back: %s", asked())
+	s.goOn(t, live)
+	s.aliceRuns(t, "after-rollback")
+
+	live = s.live(t)
+	if err := s.SetMode(t.Context(), "disabled"); err != nil { // first, or the API server asks nobody
+		t.Fatal(err)
+	}
+	s.helm(t, "uninstall", release, "--wait", "--timeout=5m")
+	s.nothingLeft(t)
+	s.goOn(t, live)
+	s.nobodyBlocked(t)
+
+	s.again(t, now)
+}
+
+// bindings wants the operator's account to have what the chart's roles give, and no more.
+func (s *site) bindings(t *testing.T) {
+	t.Helper()
+	clusterBindings, bindings := &rbacv1.ClusterRoleBindingList{}, &rbacv1.RoleBindingList{}
+	if err := errors.Join(s.admin.List(t.Context(), clusterBindings), s.admin.List(t.Context(), bindings)); err != nil {
+		t.Fatal(err)
+	}
+	isOperator := func(subject rbacv1.Subject) bool { return subject.Name == "grantry" && subject.Namespace == space }
+	var got []string
+	for _, b := range clusterBindings.Items {
+		if slices.ContainsFunc(b.Subjects, isOperator) {
+			got = append(got, b.RoleRef.Kind+"/"+b.RoleRef.Name)
+		}
+	}
+	for _, b := range bindings.Items {
+		if slices.ContainsFunc(b.Subjects, isOperator) {
+			got = append(got, b.Namespace+": "+b.RoleRef.Kind+"/"+b.RoleRef.Name)
+		}
+	}
+	want := []string{"ClusterRole/grantry", "ClusterRole/grantry-metrics-auth", space + ": Role/grantry", space + ": Role/grantry-leader-election"}
+	if !slices.Equal(slices.Sorted(slices.Values(got)), want) {
+		t.Errorf("the operator's account is bound to %q, want %q", got, want)
+	}
+}
+
+// aliceWorks lets alice, who has nothing by RBAC, make a Job and run it, on a Grant that carol writes.
+func (s *site) aliceWorks(t *testing.T) {
+	t.Helper()
+	s.kubectl(t, "carol", "create", "namespace", instance)
+	s.apply(t, "carol", `
+apiVersion: grantry.dev/v1alpha1
+kind: ACL
+metadata: {name: dev-upgrade}
+spec: {resource: "dcos:service:metronome:upgrades:jobs:dev.upgrade"}
+---
+apiVersion: grantry.dev/v1alpha1
+kind: Grant
+metadata: {name: dev-upgrade}
+spec: {acl: dev-upgrade, subjects: [{kind: User, name: alice}], actions: [full]}
+`)
+	const job = `
+apiVersion: grantry.dev/v1alpha1
+kind: Job
+metadata: {name: %s, namespace: upgrades}
+spec: {startPolicy: OnDemand, run: {cmd: "sleep 100000", cpus: 0.01, mem: 32, disk: 0}}
+`
+	eventually(t, "alice creates a Job", func() error {
+		out, err := s.KubectlStdin(t.Context(), "alice", fmt.Sprintf(job, "dev.upgrade.sleeper"), "apply", "-f", "-")
+		if err != nil {
+			return errors.New(out)
+		}
+		return nil
+	})
+	if owner := s.kubectl(t, "carol", "get", "gjob", "dev.upgrade.sleeper", "-n", instance, "-o", "jsonpath={.spec.owner.name}"); owner != "alice" {
+		t.Errorf("the Job's owner is %q: admission did not see it", owner)
+	}
+	if out, err := s.KubectlPatiently(t.Context(), patience, "alice", fmt.Sprintf(job, "ops.other"), "create", "-f", "-"); err == nil || !strings.Contains(out, "grantry") {
+		t.Errorf("alice creates a Job that nobody granted: %s", out)
+	}
+	if out, err := s.KubectlPatiently(t.Context(), patience, "bob", fmt.Sprintf(job, "dev.upgrade.bobs"), "create", "-f", "-"); err == nil || !strings.Contains(out, "grantry") {
+		t.Errorf("bob creates a Job: %s", out)
+	}
+	s.aliceRuns(t, "before")
+}
+
+// aliceRuns lets alice start a run, and waits until its pod runs.
+func (s *site) aliceRuns(t *testing.T, name string) {
+	t.Helper()
+	// Not apply, which reads first, and nobody is told of a run that there isn't.
+	if _, err := s.KubectlPatiently(t.Context(), patience, "alice", fmt.Sprintf(`
+apiVersion: grantry.dev/v1alpha1
+kind: JobRun
+metadata: {name: %s, namespace: upgrades}
+spec: {job: dev.upgrade.sleeper}
+`, name), "create", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the run "+name+" has a pod that runs", func() error {
+		for pod := range s.pods(t) {
+			if strings.HasPrefix(pod, name) {
+				return nil
+			}
+		}
+		return fmt.Errorf("%v", s.pods(t))
+	})
+}
+
+// goOn wants every pod that ran to run on, the same one.
+func (s *site) goOn(t *testing.T, live map[string]types.UID) {
+	t.Helper()
+	if len(live) == 0 {
+		t.Fatal("nothing ran")
+	}
+	now := s.pods(t)
+	for name, uid := range live {
+		if now[name] != uid {
+			t.Errorf("the pod %s ran, and does not any more", name)
+		}
+	}
+	extra := maps.Clone(now)
+	maps.DeleteFunc(extra, func(name string, _ types.UID) bool { return live[name] != "" })
+	if len(extra) > 0 {
+		t.Errorf("nobody asked for the pods %v", extra)
+	}
+}
+
+// ask sends requests that both webhooks have to answer, one after the other, until the function that it returns is
+// called, which says how many failed.
+func (s *site) ask(t *testing.T) func() string {
+	t.Helper()
+	config, err := s.Config("alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice, err := client.New(config, client.Options{Scheme: s.admin.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan string, 1)
+	go func() {
+		sent, failed, last := 0, 0, error(nil)
+		for ctx.Err() == nil {
+			job := &v1alpha1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: instance, Name: "dev.upgrade.asked"}, Spec: v1alpha1.JobSpec{Run: &v1alpha1.RunSpec{Cmd: "true"}}}
+			sent++
+			if err := alice.Create(ctx, job, client.DryRunAll); err != nil && ctx.Err() == nil {
+				failed, last = failed+1, err
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		result <- fmt.Sprintf("%d of %d requests failed, the last with: %v", failed, sent, last)
+	}()
+	return func() string {
+		cancel()
+		return <-result
+	}
+}
+
+// nothingLeft wants the CRDs and what people wrote to be there, and nothing else of Grantry's.
+func (s *site) nothingLeft(t *testing.T) {
+	t.Helper()
+	eventually(t, "nothing is left", func() error {
+		if left := s.leftovers(t); len(left) > 0 {
+			return fmt.Errorf("there is still %s", left)
+		}
+		return nil
+	})
+	if got := s.kubectl(t, "carol", "get", "crd", "-o", "name"); strings.Count(got, "grantry.dev") != 5 {
+		t.Errorf("CRDs: %s", got)
+	}
+	s.kubectl(t, "carol", "get", "gjob", "dev.upgrade.sleeper", "-n", instance)
+	s.kubectl(t, "carol", "delete", "namespace", space, "--timeout=3m")
+}
+
+// nobodyBlocked does without Grantry what its webhooks and policies were asked about.
+func (s *site) nobodyBlocked(t *testing.T) {
+	t.Helper()
+	s.apply(t, "carol", `
+apiVersion: grantry.dev/v1alpha1
+kind: Job
+metadata: {name: ops.free, namespace: upgrades}
+spec: {run: {cmd: "true"}}
+`)
+	s.kubectl(t, "carol", "annotate", "gjob", "dev.upgrade.sleeper", "-n", instance, "who=carol")
+	s.kubectl(t, "carol", "annotate", "jobs.batch", "--all", "-n", instance, "who=carol")
+	run := &v1alpha1.JobRun{}
+	key := client.ObjectKey{Namespace: instance, Name: "before"}
+	if err := s.admin.Get(t.Context(), key, run); err != nil {
+		t.Fatal(err)
+	}
+	s.kubectl(t, "carol", "delete", "jrun", "before", "-n", instance, "--timeout=3m")
+	eventually(t, "what a run ran goes with it", func() error {
+		for pod := range s.pods(t) {
+			if strings.HasPrefix(pod, "before") {
+				return fmt.Errorf("%s runs", pod)
+			}
+		}
+		if err := s.admin.Get(t.Context(), key, run); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the run is there: %w", err)
+		}
+		return nil
+	})
+	s.kubectl(t, "carol", "delete", "gjob", "dev.upgrade.sleeper", "-n", instance, "--cascade=foreground", "--timeout=3m")
+	s.kubectl(t, "carol", "delete", "namespace", instance, "metronome", "--timeout=3m")
+}
+
+// again installs over what an uninstallation kept, and asks for the CRDs to go, too.
+func (s *site) again(t *testing.T, now version) {
+	t.Helper()
+	s.prepare(t)
+	s.helm(t, append([]string{"install", release}, now.args(s, "--set", "crds.keep=false,replicas=1")...)...)
+	s.kubectl(t, "carol", "wait", "grant", "dev-upgrade", "--for=condition=Ready", "--timeout=3m")
+	s.helm(t, "uninstall", release, "--wait", "--timeout=5m")
+	eventually(t, "the CRDs go", func() error {
+		if got := s.kubectl(t, "carol", "get", "crd", "-o", "name"); strings.Contains(got, "grantry.dev") {
+			return errors.New(got)
+		}
+		return nil
+	})
+	eventually(t, "nothing is left", func() error {
+		if left := s.leftovers(t); len(left) > 0 {
+			return fmt.Errorf("there is still %s", left)
+		}
+		return nil
+	})
+	if matches, err := filepath.Glob("charts/grantry/*.tgz"); err != nil || len(matches) > 0 {
+		t.Errorf("Helm left %v in the chart: %v", matches, err)
+	}
+}
