@@ -42,7 +42,7 @@ func WriteConfig(c *cluster.Cluster) (string, error) {
 }
 
 func stageFiles(complete cluster.Completion) []string {
-	files := []string{"node-initialize.yaml", "pod-ready.yaml", "pod-delete.yaml", "pod-fail-annotated.yaml"}
+	files := []string{"node-initialize.yaml", "pod-ready.yaml", "pod-end-deleted.yaml", "pod-delete.yaml", "pod-fail-annotated.yaml"}
 	if complete == cluster.CompleteImmediately {
 		return append(files, "pod-complete-immediately.yaml")
 	}
