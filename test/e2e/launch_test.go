@@ -90,9 +90,14 @@ func jobName(i int) string { return fmt.Sprintf("team-%d.batch.job%d", i%50, i) 
 // removeJobs deletes every Job of a namespace, and waits until their pods are gone, too.
 func removeJobs(t *testing.T, c client.Client, ns string, kind client.Object) {
 	t.Helper()
-	if err := c.DeleteAllOf(t.Context(), kind, client.InNamespace(ns), client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, 5*time.Minute, func() string {
+		// Thousands may take longer than the API server gives one request; the next one goes on.
+		err := c.DeleteAllOf(t.Context(), kind, client.InNamespace(ns), client.PropagationPolicy(metav1.DeletePropagationBackground))
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	eventually(t, 5*time.Minute, func() string { return podsLeft(t, c, ns) })
 }
 
