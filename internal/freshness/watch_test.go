@@ -243,14 +243,12 @@ func TestWatch_thatBeginsWithAList(t *testing.T) {
 	if *s.asked.TimeoutSeconds != 300 {
 		t.Errorf("a list of any length has %d seconds", *s.asked.TimeoutSeconds)
 	}
-	go func() {
-		s.watch.Add(&v1alpha1.Grant{})
-		s.watch.Action(watch.Bookmark, end)
-	}()
+	go s.watch.Add(&v1alpha1.Grant{})
 	<-w.ResultChan()
 	if v.monitor.Listed("grant") != 0 || len(v.monitor.Ages(noon)) != 0 {
 		t.Error("an event of the list proves nothing")
 	}
+	go s.watch.Action(watch.Bookmark, end) // only now: its version counts before it is passed on
 	<-w.ResultChan()
 	if v.monitor.Listed("grant") != 9 || len(v.monitor.Ages(noon)) != 1 {
 		t.Errorf("listed %d, ages %v", v.monitor.Listed("grant"), v.monitor.Ages(noon))
