@@ -1,13 +1,8 @@
 package batchjob_test
 
 import (
-	"archive/tar"
-	"archive/zip"
-	"bytes"
-	"compress/gzip"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +15,7 @@ import (
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/batchjob"
+	"github.com/grantry/grantry/internal/testing/archive"
 )
 
 // A file "packed" with the text "packed\n" in a tar, by bzip2 and xz: Go reads the one and not the other,
@@ -100,13 +96,13 @@ func TestFetch(t *testing.T) {
 	files := map[string][]byte{
 		"/plain.txt":        []byte("plain\n"),
 		"/tool":             []byte("#!/bin/sh\necho works\n"),
-		"/a.tar":            tarOf(t, "packed"),
-		"/b.tar.gz":         gzipOf(t, tarOf(t, "packed-gz")),
-		"/c.tgz":            gzipOf(t, tarOf(t, "dir/packed-tgz")),
+		"/a.tar":            archive.Tar(t, "packed", "packed\n"),
+		"/b.tar.gz":         archive.Gzip(t, archive.Tar(t, "packed-gz", "packed\n")),
+		"/c.tgz":            archive.Gzip(t, archive.Tar(t, "dir/packed-tgz", "packed\n")),
 		"/d.tar.bz2":        decoded(t, tarBzip2),
 		"/e.tar.xz":         decoded(t, tarXz),
-		"/f.zip":            zipOf(t, "packed-zip"),
-		"/g.txt.gz":         gzipOf(t, []byte("packed\n")),
+		"/f.zip":            archive.Zip(t, "packed-zip", "packed\n"),
+		"/g.txt.gz":         archive.Gzip(t, []byte("packed\n")),
 		"/not-unpacked.zip": []byte("not a zip file"),
 		"/" + hostile:       []byte("plain\n"),
 		"/broken.tar.gz":    []byte("not an archive"),
@@ -205,56 +201,6 @@ func checkFetched(t *testing.T, dir string) {
 	})
 	if err != nil {
 		t.Error(err)
-	}
-}
-
-func tarOf(t *testing.T, name string) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	if dir := filepath.Dir(name); dir != "." {
-		if err := w.WriteHeader(&tar.Header{Name: dir + "/", Typeflag: tar.TypeDir, Mode: 0o700}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Uid: 12345, Gid: 12345, Size: 7}); err != nil {
-		t.Fatal(err)
-	}
-	write(t, w, "packed\n")
-	return out.Bytes()
-}
-
-func gzipOf(t *testing.T, content []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	write(t, gzip.NewWriter(&out), string(content))
-	return out.Bytes()
-}
-
-func zipOf(t *testing.T, name string) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := zip.NewWriter(&out)
-	file, err := w.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(file, "packed\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-func write(t *testing.T, w io.WriteCloser, content string) {
-	t.Helper()
-	if _, err := io.WriteString(w, content); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
 	}
 }
 

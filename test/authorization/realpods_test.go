@@ -25,18 +25,8 @@ import (
 // TestRealPods: logs and exec of pods that run, in strict mode and then in permissive mode, by kubectl. It needs a
 // machine that can have a real node; elsewhere TestStrict and TestPermissive make the same requests without one.
 func TestRealPods(t *testing.T) {
-	cluster, err := harness.Up(t.Context(), harness.Options{Name: fmt.Sprintf("wire-%d", os.Getpid()), Nodes: "auto", Mode: "strict", Log: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Down(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	if cluster.Nodes != "real" {
-		t.Skip("this machine can't have a real node: see hack/devcluster/README.md")
-	}
+	cluster := harness.Start(t, harness.Options{Name: fmt.Sprintf("wire-%d", os.Getpid()), Nodes: "auto", Mode: "strict"})
+	cluster.RequireRealNode(t)
 	config, err := cluster.Config("admin")
 	if err != nil {
 		t.Fatal(err)

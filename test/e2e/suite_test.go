@@ -38,22 +38,14 @@ const writers = 32
 func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.Client, string) {
 	t.Helper()
 	ctrl.SetLogger(logr.Discard()) // what fails is said by the tests
-	cluster, err := harness.Up(t.Context(), harness.Options{
-		Name: fmt.Sprintf("e2e-%d", os.Getpid()), Nodes: "kwok", UpArgs: upArgs, Log: os.Stderr,
+	cluster := harness.Start(t, harness.Options{
+		Name: fmt.Sprintf("e2e-%d", os.Getpid()), Nodes: "kwok", UpArgs: upArgs,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster.TellLog(t, 16<<10)
 	t.Cleanup(func() {
 		log, _ := os.ReadFile(cluster.LogPath())
 		if denied := regexp.MustCompile(`(?i)[^\n]*(forbidden|cannot (create|get|list|watch|update|patch|delete) resource)[^\n]*`).Find(log); denied != nil {
 			t.Errorf("config/rbac gives the operator too little: %s", denied)
-		}
-		if t.Failed() {
-			t.Logf("the end of the operator's log:\n%s", log[max(0, len(log)-16<<10):])
-		}
-		if err := cluster.Down(context.Background()); err != nil {
-			t.Error(err)
 		}
 	})
 	config, err := cluster.Config("admin")

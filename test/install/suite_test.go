@@ -58,22 +58,14 @@ func up(t *testing.T) *site {
 	if nodes == "" {
 		nodes = "real"
 	}
-	cluster, err := harness.Up(t.Context(), harness.Options{Name: fmt.Sprintf("inst-%d", os.Getpid()), Nodes: nodes, Bare: true, Log: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster := harness.Start(t, harness.Options{Name: fmt.Sprintf("inst-%d", os.Getpid()), Nodes: nodes, Bare: true})
 	s := &site{Cluster: cluster}
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.tell(context.Background(), t)
 		}
-		if err := cluster.Down(context.Background()); err != nil {
-			t.Error(err)
-		}
 	})
-	if cluster.Nodes != "real" {
-		t.Skip("this machine can't have a real node: see hack/devcluster/README.md")
-	}
+	cluster.RequireRealNode(t)
 	first, err := netip.ParseAddr(cluster.ServiceAddress)
 	if err != nil {
 		t.Fatal(err)

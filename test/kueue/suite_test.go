@@ -44,20 +44,10 @@ func start(t *testing.T) *site {
 	t.Helper()
 	ctrl.SetLogger(logr.Discard()) // what fails is said by the tests
 	binary := buildKueue(t)
-	cluster, err := harness.Up(t.Context(), harness.Options{
-		Name: fmt.Sprintf("kueue-%d", os.Getpid()), Nodes: "kwok", UpArgs: []string{"--kwok-nodes=1"}, Log: os.Stderr,
+	cluster := harness.Start(t, harness.Options{
+		Name: fmt.Sprintf("kueue-%d", os.Getpid()), Nodes: "kwok", UpArgs: []string{"--kwok-nodes=1"},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if log, _ := os.ReadFile(cluster.LogPath()); t.Failed() {
-			t.Logf("the end of the operator's log:\n%s", log[max(0, len(log)-8<<10):])
-		}
-		if err := cluster.Down(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster.TellLog(t, 8<<10)
 	config, err := cluster.Config("admin")
 	if err != nil {
 		t.Fatal(err)
@@ -131,16 +121,7 @@ func (s *site) define(t *testing.T, name, queue string) {
 // run is the run of a Job's creation, or nil.
 func (s *site) run(t *testing.T, job string) *v1alpha1.JobRun {
 	t.Helper()
-	runs := &v1alpha1.JobRunList{}
-	if err := s.admin.List(t.Context(), runs, client.InNamespace(instance)); err != nil {
-		t.Fatal(err)
-	}
-	for i := range runs.Items {
-		if runs.Items[i].Spec.Job == job {
-			return &runs.Items[i]
-		}
-	}
-	return nil
+	return grantrytesting.RunOf(t, s.admin, instance, job)
 }
 
 // reaches waits until the run of a Job is in a state, and its message has a text.

@@ -2,7 +2,6 @@ package admission
 
 import (
 	"bytes"
-	"encoding/json"
 	"maps"
 	"net/http"
 	"strings"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/grantry/grantry/internal/decisionlog"
 	"github.com/grantry/grantry/internal/metrics"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
 // counts returns the counters of decisions, and of how many were timed, by their labels.
@@ -81,7 +81,7 @@ type asked struct {
 }
 
 // logged returns the lines that requests leave.
-func logged(t *testing.T, o decisionlog.Options, requests []asked, change ...func(*http.Request)) (lines []decisionlog.Line) {
+func logged(t *testing.T, o decisionlog.Options, requests []asked, change ...func(*http.Request)) []decisionlog.Line {
 	t.Helper()
 	var out bytes.Buffer
 	log := decisionlog.New(&out, o)
@@ -92,14 +92,7 @@ func logged(t *testing.T, o decisionlog.Options, requests []asked, change ...fun
 	if err := log.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for decoder := json.NewDecoder(&out); decoder.More(); {
-		var line decisionlog.Line
-		if err := decoder.Decode(&line); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, line)
-	}
-	return lines
+	return grantrytesting.DecisionLines(t, &out)
 }
 
 // TestHandler_logs: one line for each request, by the phase that decides, with who gives what was asked for.

@@ -28,6 +28,7 @@ import (
 	"github.com/grantry/grantry/internal/effective"
 	"github.com/grantry/grantry/internal/metrics"
 	"github.com/grantry/grantry/internal/permission"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -144,7 +145,7 @@ func TestHandler_counts(t *testing.T) {
 }
 
 // logged returns the lines that requests leave.
-func logged(t *testing.T, mode permission.SecurityMode, o decisionlog.Options, requests ...*http.Request) (lines []decisionlog.Line) {
+func logged(t *testing.T, mode permission.SecurityMode, o decisionlog.Options, requests ...*http.Request) []decisionlog.Line {
 	t.Helper()
 	var out bytes.Buffer
 	log := decisionlog.New(&out, o)
@@ -154,14 +155,7 @@ func logged(t *testing.T, mode permission.SecurityMode, o decisionlog.Options, r
 	if err := log.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for decoder := json.NewDecoder(&out); decoder.More(); {
-		var line decisionlog.Line
-		if err := decoder.Decode(&line); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, line)
-	}
-	return lines
+	return grantrytesting.DecisionLines(t, &out)
 }
 
 func TestHandler_logs(t *testing.T) {

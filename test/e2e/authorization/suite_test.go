@@ -66,21 +66,11 @@ type world struct {
 // start brings everything up in a security mode. carol is a cluster-admin by RBAC, and Grantry gives her nothing.
 func start(t *testing.T, nodes, mode string, upArgs ...string) *world {
 	t.Helper()
-	cluster, err := harness.Up(t.Context(), harness.Options{
-		Name: fmt.Sprintf("e2e-auth-%d", os.Getpid()), Nodes: nodes, Mode: mode, UpArgs: upArgs, Log: os.Stderr,
+	cluster := harness.Start(t, harness.Options{
+		Name: fmt.Sprintf("e2e-auth-%d", os.Getpid()), Nodes: nodes, Mode: mode, UpArgs: upArgs,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := &world{Cluster: cluster, clients: map[string]*http.Client{}}
-	t.Cleanup(func() {
-		if log, _ := os.ReadFile(cluster.LogPath()); t.Failed() {
-			t.Logf("the end of the operator's log:\n%s", log[max(0, len(log)-8<<10):])
-		}
-		if err := cluster.Down(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster.TellLog(t, 8<<10)
 	for _, user := range []string{"admin", "alice", "bob", "carol", "dave"} {
 		config, err := cluster.Config(user)
 		if err != nil {
@@ -91,9 +81,11 @@ func start(t *testing.T, nodes, mode string, upArgs ...string) *world {
 		}
 		w.server = config.Host
 	}
-	if w.binary, err = cluster.BuildOperator(t.Context()); err != nil {
+	binary, err := cluster.BuildOperator(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
+	w.binary = binary
 	w.kubectl(t, "", "create", "clusterrolebinding", "carol", "--clusterrole=cluster-admin", "--user=carol")
 	w.kubectl(t, policy, "apply", "-f", "-")
 	w.serve(t, mode, w.Webhook)

@@ -3,16 +3,13 @@
 package pods
 
 import (
-	"archive/tar"
-	"archive/zip"
-	"bytes"
-	"compress/gzip"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
+
+	"github.com/grantry/grantry/internal/testing/archive"
 )
 
 // files serves artifacts, and counts how often each was fetched.
@@ -33,9 +30,9 @@ func serveFiles(t *testing.T, address string) *files {
 	}
 	f := &files{fetched: map[string]int{}, content: map[string][]byte{
 		"/tool":        []byte("#!/bin/sh\necho the tool works\n"),
-		"/data.tar.gz": compressed(t, tarred(t, "data/packed", "packed by tar\n")),
-		"/pages.zip":   zipped(t, "page", "packed by zip\n"),
-		"/notes.gz":    compressed(t, []byte("packed by gzip\n")),
+		"/data.tar.gz": archive.Gzip(t, archive.Tar(t, "data/packed", "packed by tar\n")),
+		"/pages.zip":   archive.Zip(t, "page", "packed by zip\n"),
+		"/notes.gz":    archive.Gzip(t, []byte("packed by gzip\n")),
 		"/raw.tar.gz":  []byte("not an archive"),
 	}}
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: f}}
@@ -63,54 +60,4 @@ func (f *files) times(path string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.fetched[path]
-}
-
-func tarred(t *testing.T, name, content string) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	for _, header := range []*tar.Header{
-		{Name: "data/", Typeflag: tar.TypeDir, Mode: 0o700},
-		{Name: name, Mode: 0o600, Uid: 4321, Gid: 4321, Size: int64(len(content))},
-	} {
-		if err := w.WriteHeader(header); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(t, w, content)
-	return out.Bytes()
-}
-
-func compressed(t *testing.T, content []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	write(t, gzip.NewWriter(&out), string(content))
-	return out.Bytes()
-}
-
-func zipped(t *testing.T, name, content string) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := zip.NewWriter(&out)
-	file, err := w.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(file, content); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-func write(t *testing.T, w io.WriteCloser, content string) {
-	t.Helper()
-	if _, err := io.WriteString(w, content); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
 }

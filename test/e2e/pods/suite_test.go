@@ -53,18 +53,8 @@ type site struct {
 func start(t *testing.T) *site {
 	t.Helper()
 	ctrl.SetLogger(logr.Discard()) // what fails is said by the tests
-	cluster, err := harness.Up(t.Context(), harness.Options{Name: fmt.Sprintf("pods-%d", os.Getpid()), Nodes: "auto", Log: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Down(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	if cluster.Nodes != "real" {
-		t.Skip("this machine can't have a real node: see hack/devcluster/README.md")
-	}
+	cluster := harness.Start(t, harness.Options{Name: fmt.Sprintf("pods-%d", os.Getpid()), Nodes: "auto"})
+	cluster.RequireRealNode(t)
 	config, err := cluster.Config("admin")
 	if err != nil {
 		t.Fatal(err)
@@ -208,16 +198,7 @@ func (s *site) define(t *testing.T, name, run string) {
 // run is the run of a Job's creation, or nil.
 func (s *site) run(t *testing.T, job string) *v1alpha1.JobRun {
 	t.Helper()
-	runs := &v1alpha1.JobRunList{}
-	if err := s.admin.List(t.Context(), runs, client.InNamespace(instance)); err != nil {
-		t.Fatal(err)
-	}
-	for i := range runs.Items {
-		if runs.Items[i].Spec.Job == job {
-			return &runs.Items[i]
-		}
-	}
-	return nil
+	return grantrytesting.RunOf(t, s.admin, instance, job)
 }
 
 // pod is the pod of a Job's run, or nil.
