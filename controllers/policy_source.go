@@ -56,33 +56,19 @@ func (s policySource) WaitForSync(ctx context.Context) error {
 // Start begins to listen, and returns.
 func (s policySource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	changed := s.store.Subscribe()
-	go func() {
-		ticker := time.NewTicker(s.every)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-changed:
-			case <-ticker.C:
-			}
-			if errors.Is(s.store.Unavailable(), policystore.ErrTooOld) && !s.store.Synced() {
-				continue // nothing is launched; every status stays as it is, until it is known what it should be
-			}
-			requests, err := s.affected(ctx)
-			if err != nil {
-				ctrl.LoggerFrom(ctx).Error(err, "Find what a change of policy affects")
-			}
-			for _, request := range requests {
-				queue.Add(request)
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(policyPause): //nolint:forbidigo // a pause, not a decision
-			}
+	go lookAgain(ctx, changed, s.every, func() time.Duration {
+		if errors.Is(s.store.Unavailable(), policystore.ErrTooOld) && !s.store.Synced() {
+			return 0 // nothing is launched; every status stays as it is, until it is known what it should be
 		}
-	}()
+		requests, err := s.affected(ctx)
+		if err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Find what a change of policy affects")
+		}
+		for _, request := range requests {
+			queue.Add(request)
+		}
+		return policyPause
+	})
 	return nil
 }
 

@@ -150,26 +150,12 @@ func (p *propagation) watch(b *builder.Builder) *builder.Builder {
 // enqueue enqueues objects that wait once every replica has come to them, a few at a time.
 func (p *propagation) enqueue(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	changed := p.replicas.Subscribe()
-	go func() {
-		ticker := time.NewTicker(spreadCheck)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-changed:
-			case <-ticker.C:
-			}
-			for _, name := range p.next() {
-				queue.Add(reconcile.Request{NamespacedName: client.ObjectKey{Name: name}})
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(spreadPause): //nolint:forbidigo // a pause, not a decision
-			}
+	go lookAgain(ctx, changed, spreadCheck, func() time.Duration {
+		for _, name := range p.next() {
+			queue.Add(reconcile.Request{NamespacedName: client.ObjectKey{Name: name}})
 		}
-	}()
+		return spreadPause
+	})
 	return nil
 }
 
