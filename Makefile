@@ -208,8 +208,9 @@ test-devcluster: ## Start a cluster, kill it, look for what is left; switch anot
 	go test -C hack/devcluster -tags cluster -count=1 -timeout=30m -run Integration -v .
 
 .PHONY: bench
-bench: ## Measure against other engines and through an API server: ONLY=decision, webhook or cluster, ARGS=flags.
+bench: ## Measure against other engines, through an API server, and schedules: ONLY=decision, webhook or cluster, ARGS=flags.
 	$(API_SERVER) go run -C bench . $(ONLY) $(ARGS)
+	$(if $(ONLY),,$(MAKE) bench-schedule)
 
 .PHONY: bench-write
 bench-write: ## Measure, and write docs/benchmarks.md.
@@ -222,6 +223,10 @@ bench-launch: ## Measure how many runs are launched in a second.
 .PHONY: bench-schedule
 bench-schedule: ## Measure 10,000 Jobs with schedules: idle, in an ordinary minute, and 1,000 due in one.
 	$(API_SERVER) SCHEDULED_JOBS=$${SCHEDULED_JOBS:-10000} go test -tags e2e -count=1 -v -timeout=40m -run '^TestScheduleScale$$' ./test/e2e/...
+
+.PHONY: bench-size
+bench-size: ## Measure the start and the memory of the operator with 100,000 Grants (GRANTS), 20,000 ACLs and 10,000 Jobs.
+	$(API_SERVER) GRANTS=$${GRANTS:-100000} go test -tags e2e -count=1 -v -timeout=60m -run '^TestSize$$' ./test/e2e/
 
 .PHONY: bench-admission
 bench-admission: ## Measure what admission adds to the creation of a Job, and of a Grant among 100,000 (GRANTS).

@@ -1,0 +1,179 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/test/harness"
+)
+
+// What TestSize holds the operator to, at 100,000 Grants.
+const (
+	mostStart  = 15 * time.Second
+	mostMemory = 1 << 30 // bytes
+)
+
+// TestSize measures an operator with both webhooks on a cluster with as many Grants as GRANTS says, a fifth as many
+// ACLs and a tenth as many Jobs: how long it takes from the start of its process until it is ready, and how much memory
+// it takes, at its first start, when no object has a status yet, and at a second one, when there is nothing to do.
+func TestSize(t *testing.T) {
+	grants := grantCount(t)
+	acls, jobs := grants/5, grants/10
+	cluster, c, binary := start(t, "--kwok-nodes=10")
+	const ns = "size"
+	create(t, c, namespace(ns))
+	createAll(t, c, acls, func(i int) client.Object {
+		return jobACL(fmt.Sprintf("acl-%d", i), ns, fmt.Sprintf("team-%d.area-%d", i%100, i))
+	})
+	createAll(t, c, grants, func(i int) client.Object {
+		return grant(fmt.Sprintf("grant-%d", i), fmt.Sprintf("acl-%d", i%acls), fmt.Sprintf("user-%d@example.com", i%(grants/10)))
+	})
+	createAll(t, c, jobs, func(i int) client.Object {
+		j := job(ns, fmt.Sprintf("team-%d.area-%d.job%d", i%100, i, i), fmt.Sprintf("user-%d@example.com", i), v1alpha1.StartOnDemand)
+		j.Spec.Schedules = []v1alpha1.Schedule{{ID: "s", Cron: "0 0 1 1 * 2099"}}
+		return j
+	})
+	admission, err := cluster.Admission(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(append(cluster.Webhook.Args(), admission...), "--mode=permissive")
+
+	first := begin(t, cluster, binary, args)
+	began := time.Now()
+	settle(t, first.operator)
+	if missing := unready(t, c); missing != "" {
+		t.Errorf("the operator has nothing more to do, and there is no status of %s", missing)
+	}
+	t.Logf("first start: all %d Grants, %d ACLs and %d Jobs have a status %s after the operator was ready", grants, acls, jobs, time.Since(began).Round(time.Second))
+	first.stop(t, "first start")
+
+	second := begin(t, cluster, binary, args)
+	settle(t, second.operator)
+	second.stop(t, "second start")
+	if second.took > mostStart {
+		t.Errorf("ready after %s, want %s", second.took, mostStart)
+	}
+	for name, peak := range map[string]int64{"first": first.peak, "second": second.peak} {
+		if peak > mostMemory {
+			t.Errorf("%d MiB at the most after the %s start, want %d", peak>>20, name, mostMemory>>20)
+		}
+	}
+}
+
+func grantCount(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("GRANTS")
+	if text == "" {
+		t.Skip("a measurement, made by make bench-size; GRANTS is not set")
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1000 {
+		t.Fatalf("GRANTS=%q is not a number of at least 1000", text)
+	}
+	return n
+}
+
+// started is an operator from its start to its end.
+type started struct {
+	operator *harness.Operator
+	took     time.Duration // until it was ready
+	peak     int64         // bytes that were resident at the most; known after stop
+}
+
+func begin(t *testing.T, cluster *harness.Cluster, binary string, args []string) *started {
+	t.Helper()
+	began := time.Now()
+	operator, err := cluster.StartOperator(t.Context(), binary, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if err := operator.WaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return &started{operator: operator, took: time.Since(began)}
+}
+
+// stop ends the operator and tells what it took.
+func (s *started) stop(t *testing.T, name string) {
+	t.Helper()
+	resident := gauge(t, s.operator, "process_resident_memory_bytes")
+	s.operator.Stop()
+	usage := s.operator.Usage()
+	s.peak = usage.Maxrss << 10 // getrusage(2) has kibibytes
+	t.Logf("%s: ready after %s; %.0f MiB resident at the end, %d MiB at the most; %.1f s of CPU",
+		name, s.took.Round(time.Millisecond), resident/(1<<20), s.peak>>20, time.Duration(usage.Utime.Nano()+usage.Stime.Nano()).Seconds())
+}
+
+// settle waits until the operator writes no more. It asks the operator: a list of everything, again and again, is what
+// would keep the API server from its work.
+func settle(t *testing.T, o *harness.Operator) {
+	t.Helper()
+	last := calls(t, o)
+	eventually(t, 30*time.Minute, func() string {
+		time.Sleep(5 * time.Second)
+		now := calls(t, o)
+		made := now - last
+		last = now
+		if made > 20 { // more than its heartbeats
+			return fmt.Sprintf("%.0f API calls in five seconds", made)
+		}
+		return ""
+	})
+}
+
+// unready says how many objects of each kind have no status yet.
+func unready(t *testing.T, c client.Client) string {
+	t.Helper()
+	var missing []string
+	for kind, isReady := range map[string]func(*unstructured.Unstructured) bool{
+		"Grant": isAccepted, "ACL": isAccepted,
+		"Job": func(j *unstructured.Unstructured) bool {
+			next, _, _ := unstructured.NestedString(j.Object, "status", "nextRunAt")
+			return next != ""
+		},
+	} {
+		if n := lacking(t, c, kind, isReady); n > 0 {
+			missing = append(missing, fmt.Sprintf("%d %ss", n, kind))
+		}
+	}
+	return strings.Join(missing, ", ")
+}
+
+func isAccepted(object *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
+	return len(conditions) > 0
+}
+
+// lacking counts the objects of a kind that are not as they should be, a page at a time.
+func lacking(t *testing.T, c client.Client, kind string, isReady func(*unstructured.Unstructured) bool) (n int) {
+	t.Helper()
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind + "List"))
+	for {
+		if err := c.List(t.Context(), list, client.Limit(500), client.Continue(list.GetContinue())); err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			if !isReady(&list.Items[i]) {
+				n++
+			}
+		}
+		if list.GetContinue() == "" {
+			return n
+		}
+	}
+}
