@@ -66,7 +66,7 @@ func New(limit time.Duration, c clock.PassiveClock, log logr.Logger) *Monitor {
 func (m *Monitor) NewInformer(
 	lw toolscache.ListerWatcher, of runtime.Object, resync time.Duration, indexers toolscache.Indexers,
 ) toolscache.SharedIndexInformer {
-	v := &view{monitor: m, kind: kindOf(of), source: toolscache.ToListerWatcherWithContext(lw)}
+	v := &view{monitor: m, kind: kindOf(of), nobody: selectorOfNobody(of), source: toolscache.ToListerWatcherWithContext(lw)}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.views = append(m.views, v)

@@ -38,6 +38,7 @@ const (
 type view struct {
 	monitor *Monitor
 	kind    string
+	nobody  string // a field selector
 	source  toolscache.ListerWatcherWithContext
 
 	isProven bool
@@ -167,8 +168,22 @@ func (v *view) tryWatch(ctx context.Context, o metav1.ListOptions) (watch.Interf
 	return v.follow(w, cancel, q), nil
 }
 
-// nobody is no object's name: the API server takes no such name.
-const nobody = "metadata.name=-"
+// nobody is no object's name: the API server takes no such name. With a namespace it looks up that one key, and does not
+// go through all objects of a kind; any namespace will do.
+const (
+	nobody      = "metadata.name=-"
+	nobodyThere = nobody + ",metadata.namespace=default"
+)
+
+// selectorOfNobody selects no object of a kind, at the least cost to the API server. The kinds of a cluster have no
+// namespace to select by.
+func selectorOfNobody(of runtime.Object) string {
+	switch of.(type) {
+	case *v1alpha1.ACL, *v1alpha1.Grant, *v1alpha1.Group:
+		return nobody
+	}
+	return nobodyThere
+}
 
 // read returns the resource version at which the API server is, as of now. It must ask etcd about that: one that is
 // cut off from etcd keeps watches open and sends bookmarks. And it brings its own view of the kind up to date, without
@@ -176,7 +191,7 @@ const nobody = "metadata.name=-"
 func (v *view) read(ctx context.Context) (present uint64, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
 	defer cancel()
-	list, err := v.source.ListWithContext(ctx, metav1.ListOptions{FieldSelector: nobody})
+	list, err := v.source.ListWithContext(ctx, metav1.ListOptions{FieldSelector: v.nobody})
 	if err != nil {
 		return 0, err
 	}

@@ -73,17 +73,54 @@ func TestInformer_isProvenWithoutEvents(t *testing.T) {
 	g.Expect(version).To(BeNumerically(">", listed))
 }
 
-func TestKindOf(t *testing.T) {
-	t.Parallel()
-	of := func(group, kind string) runtime.Object {
+// kinds are what the operator watches, by the names that metrics give them.
+func kinds() map[string]client.Object {
+	of := func(group, kind string) client.Object {
 		o := &metav1.PartialObjectMetadata{}
 		o.SetGroupVersionKind(schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind})
 		return o
 	}
-	for want, object := range map[string]runtime.Object{
+	return map[string]client.Object{
 		"acl": &v1alpha1.ACL{}, "grant": &v1alpha1.Grant{}, "group": &v1alpha1.Group{}, "job": &v1alpha1.Job{}, "jobrun": &v1alpha1.JobRun{},
 		"child": of("batch", "Job"), "pod": of("", "Pod"),
-	} {
+	}
+}
+
+// TestInformer_ofEachKind: the API server takes the question of every kind.
+func TestInformer_ofEachKind(t *testing.T) {
+	g := NewWithT(t)
+	m := New(MinLimit, clock.RealClock{}, logr.Discard())
+	informers, err := cache.New(apiServer.Require(t), cache.Options{Scheme: grantrytesting.Scheme, NewInformer: m.NewInformer})
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- informers.Start(ctx) }()
+	defer func() { cancel(); g.Expect(<-ended).To(Succeed()) }()
+	for kind, object := range kinds() {
+		_, err := informers.GetInformer(ctx, object)
+		g.Expect(err).NotTo(HaveOccurred(), kind)
+	}
+	proven := func() map[string]time.Duration {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		at := map[string]time.Duration{}
+		for _, v := range m.views {
+			at[v.kind] = v.proven
+		}
+		return at
+	}
+	listed := proven()
+	g.Expect(listed).To(HaveLen(len(kinds())))
+	g.Eventually(func(g Gomega) {
+		for kind, at := range proven() {
+			g.Expect(at).To(BeNumerically(">", listed[kind]), kind)
+		}
+	}, waitFor).Should(Succeed(), "proven by more than its list")
+}
+
+func TestKindOf(t *testing.T) {
+	t.Parallel()
+	for want, object := range kinds() {
 		if got := kindOf(object); got != want {
 			t.Errorf("%T: %q, want %q", object, got, want)
 		}
