@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/utils/ptr"
 )
 
 // tree writes files into a new git repository and returns its directory.
@@ -342,106 +340,6 @@ resources:
 		t.Run(name, func(t *testing.T) {
 			got, err := checkProject(tree(t, tc.files))
 			wantProblems(t, got, err, tc.want...)
-		})
-	}
-}
-
-func TestCRDCompat_comparesWithTheLastTag(t *testing.T) {
-	root := tree(t, map[string]string{"config/crd/bases/widgets.yaml": widgetCRD})
-	gitIn(t, root, "add", ".")
-	gitIn(t, root, "commit", "--quiet", "-m", "first")
-	got, err := checkCRDCompat(root)
-	wantProblems(t, got, err) // no tag yet
-
-	gitIn(t, root, "tag", "v0.1.0")
-	got, err = checkCRDCompat(root)
-	wantProblems(t, got, err)
-
-	without := strings.Replace(widgetCRD, "size: {type: integer}", "size: {type: string}", 1)
-	if err := os.WriteFile(filepath.Join(root, "config/crd/bases/widgets.yaml"), []byte(without), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	got, err = checkCRDCompat(root)
-	wantProblems(t, got, err, `Widget.spec.size: type was "integer" and is "string"`)
-
-	renamed := strings.Replace(widgetCRD, "widgets.example.dev", "gadgets.example.dev", 1)
-	if err := os.WriteFile(filepath.Join(root, "config/crd/bases/widgets.yaml"), []byte(renamed), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	got, err = checkCRDCompat(root)
-	wantProblems(t, got, err, "widgets.example.dev: was in v0.1.0 and is gone")
-}
-
-func TestCompareCRDs(t *testing.T) {
-	crd := func(edit func(*apiextensionsv1.CustomResourceDefinition)) apiextensionsv1.CustomResourceDefinition {
-		c := apiextensionsv1.CustomResourceDefinition{}
-		c.Name = "widgets.example.dev"
-		c.Spec.Names.Kind = "Widget"
-		c.Spec.Scope = apiextensionsv1.ClusterScoped
-		c.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{
-			Name: "v1", Served: true,
-			Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{}},
-		}}
-		edit(&c)
-		return c
-	}
-	same := crd(func(*apiextensionsv1.CustomResourceDefinition) {})
-	wantProblems(t, compareCRDs(same, same), nil)
-	wantProblems(t, compareCRDs(same, crd(func(c *apiextensionsv1.CustomResourceDefinition) {
-		c.Spec.Scope = apiextensionsv1.NamespaceScoped
-		c.Spec.Versions[0].Served = false
-	})), nil, "widgets.example.dev: scope was Cluster and is Namespaced", "widgets.example.dev: version v1 is no longer served")
-	unserved := crd(func(c *apiextensionsv1.CustomResourceDefinition) { c.Spec.Versions[0].Served = false })
-	wantProblems(t, compareCRDs(unserved, same), nil)
-}
-
-func TestCompareSchemas(t *testing.T) {
-	type schema = apiextensionsv1.JSONSchemaProps
-	enum := func(values ...string) schema {
-		s := schema{Type: "string"}
-		for _, v := range values {
-			s.Enum = append(s.Enum, apiextensionsv1.JSON{Raw: []byte(v)})
-		}
-		return s
-	}
-	object := func(properties map[string]schema, required ...string) schema {
-		return schema{Type: "object", Properties: properties, Required: required}
-	}
-	cases := map[string]struct {
-		was, is schema
-		want    []string
-	}{
-		"a new optional field": {was: object(nil), is: object(map[string]schema{"a": {}})},
-		"a removed field":      {was: object(map[string]schema{"a": {}}), is: object(nil), want: []string{"X.a: removed"}},
-		"a new required field": {was: object(nil), is: object(map[string]schema{"a": {}}, "a"), want: []string{"X.a: newly required"}},
-		"no longer required":   {was: object(map[string]schema{"a": {}}, "a"), is: object(map[string]schema{"a": {}})},
-		"a wider enum":         {was: enum(`"a"`), is: enum(`"a"`, `"b"`)},
-		"a narrower enum":      {was: enum(`"a"`, `"b"`), is: enum(`"a"`), want: []string{`X: no longer takes "b"`}},
-		"a new enum":           {was: enum(), is: enum(`"a"`), want: []string{"X: took any value and is an enum"}},
-		"no enum any more":     {was: enum(`"a"`), is: enum()},
-		"a lower maximum": {
-			was: schema{MaxLength: ptr.To[int64](9)}, is: schema{MaxLength: ptr.To[int64](8)},
-			want: []string{"X: maxLength was 9 and is 8"},
-		},
-		"a new minimum": {was: schema{}, is: schema{Minimum: new(0.5)}, want: []string{"X: minimum is new: 0.5"}},
-		"wider bounds": {
-			was: schema{MaxItems: ptr.To[int64](1), MinItems: ptr.To[int64](1)},
-			is:  schema{MaxItems: ptr.To[int64](2)},
-		},
-		"inside a list": {
-			was:  schema{Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: new(object(map[string]schema{"a": {}}))}},
-			is:   schema{Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: new(object(nil))}},
-			want: []string{"X[].a: removed"},
-		},
-		"inside a map": {
-			was:  schema{AdditionalProperties: &apiextensionsv1.JSONSchemaPropsOrBool{Schema: new(object(map[string]schema{"a": {}}))}},
-			is:   schema{AdditionalProperties: &apiextensionsv1.JSONSchemaPropsOrBool{Schema: new(object(nil))}},
-			want: []string{"X{}.a: removed"},
-		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			wantProblems(t, compareSchemas("X", &tc.was, &tc.is), nil, tc.want...)
 		})
 	}
 }
