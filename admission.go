@@ -14,11 +14,13 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/grantry/grantry/internal/policystore"
 	"github.com/grantry/grantry/internal/webhook/admission"
 	"github.com/grantry/grantry/internal/webhook/certificates"
+	"github.com/grantry/grantry/internal/webhook/drain"
 )
 
 // admissionConfiguration is the name of the two webhook configurations in config/webhook.
@@ -43,11 +45,8 @@ func (o *admissionOptions) bind(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.dnsNames, "admission-dns-names", []string{"grantry-admission.grantry-system.svc"}, "Names under which the API server calls the admission webhooks")
 }
 
-// server is the webhook server of the manager; it listens once webhooks are registered with it.
-func (o *admissionOptions) server() (webhook.Server, error) {
-	if o.address == "" {
-		return nil, nil //nolint:nilnil // the manager's default, which nothing starts
-	}
+// server is where the admission webhooks are answered.
+func (o *admissionOptions) server() (*drain.Server, error) {
 	host, port, err := net.SplitHostPort(o.address)
 	if err != nil {
 		return nil, fmt.Errorf("--admission-bind-address: %w", err)
@@ -56,50 +55,58 @@ func (o *admissionOptions) server() (webhook.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--admission-bind-address: %w", err)
 	}
-	return &webhook.DefaultServer{Options: webhook.Options{Host: host, Port: int(number), TLSOpts: []func(*tls.Config){o.certificates.TLS}}}, nil
+	return &drain.Server{Server: webhook.NewServer(webhook.Options{Host: host, Port: int(number), TLSOpts: []func(*tls.Config){o.certificates.TLS}})}, nil
 }
 
-// setUpAdmission adds the admission webhooks, on every replica, if an address is set.
-func (o *options) setUpAdmission(ctx context.Context, mgr ctrl.Manager, store *policystore.Store, observe observers) error {
+// certificateSettings say for what certificates are made.
+func (o *admissionOptions) certificateSettings() certificates.Settings {
+	settings := certificates.Settings{
+		Secret:        types.NamespacedName{Namespace: o.space, Name: o.secret},
+		Configuration: admissionConfiguration, DNSNames: o.dnsNames, Clock: clock.RealClock{},
+	}
+	if o.foreign != "" {
+		settings.Secret.Name, settings.Foreign = o.foreign, true
+	}
+	return settings
+}
+
+// setUpAdmission returns the server of the admission webhooks, for every replica, or nothing if no address is set.
+func (o *options) setUpAdmission(ctx context.Context, mgr ctrl.Manager, store *policystore.Store, observe observers) ([]manager.Runnable, error) {
 	if o.admission.address == "" {
-		return nil
+		return nil, nil
 	}
 	if len(o.admission.dnsNames) == 0 {
-		return errors.New("--admission-dns-names: at least one is needed")
+		return nil, errors.New("--admission-dns-names: at least one is needed")
+	}
+	server, err := o.admission.server()
+	if err != nil {
+		return nil, err
 	}
 	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
 	if err != nil {
-		return fmt.Errorf("make a client: %w", err)
+		return nil, fmt.Errorf("make a client: %w", err)
 	}
 	operator, err := whoAmI(ctx, direct)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	secret := types.NamespacedName{Namespace: o.admission.space, Name: o.admission.secret}
-	key, err := admission.LoadKey(ctx, direct, secret)
+	key, err := admission.LoadKey(ctx, direct, types.NamespacedName{Namespace: o.admission.space, Name: o.admission.secret})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	store.Rule = policystore.Rule{Admission: true, Key: key}
-	settings := certificates.Settings{
-		Secret:        secret,
-		Configuration: admissionConfiguration, DNSNames: o.admission.dnsNames, Clock: clock.RealClock{},
+	if err := o.admission.certificates.Setup(mgr, o.admission.certificateSettings()); err != nil {
+		return nil, err
 	}
-	if o.admission.foreign != "" {
-		settings.Secret.Name, settings.Foreign = o.admission.foreign, true
-	}
-	if err := o.admission.certificates.Setup(mgr, settings); err != nil {
-		return err
-	}
-	if err := admission.Setup(mgr, admission.Settings{
+	if err := admission.Setup(mgr, server, admission.Settings{
 		Policy: store, Clock: clock.RealClock{}, Mode: o.Mode, Operator: operator, Rule: store.Rule, Log: observe.log, Traces: observe.traces,
 	}); err != nil {
-		return err
+		return nil, err
 	}
-	if err := mgr.AddReadyzCheck("admission", mgr.GetWebhookServer().StartedChecker()); err != nil {
-		return err
+	if err := mgr.AddReadyzCheck("admission", server.StartedChecker()); err != nil {
+		return nil, err
 	}
-	return mgr.AddReadyzCheck("certificates", o.admission.certificates.ReadyCheck)
+	return []manager.Runnable{server}, mgr.AddReadyzCheck("certificates", o.admission.certificates.ReadyCheck)
 }
 
 // whoAmI asks the API server under which name it knows this operator.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/grantry/grantry/controllers"
 	"github.com/grantry/grantry/internal/authorizer"
@@ -30,19 +31,19 @@ func (o *authorizationOptions) bind(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.callers, "authorization-client-names", nil, "Common names of the certificates that may call the authorization webhook; unset is every one that ca.crt signed")
 }
 
-// setUpAuthorization adds the authorization webhook, on every replica, if an address is set.
-func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store, observe observers) error {
+// setUpAuthorization returns the server of the authorization webhook, for every replica, or nothing if no address is set.
+func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store, observe observers) ([]manager.Runnable, error) {
 	if o.authorization.address == "" {
-		return nil
+		return nil, nil
 	}
 	work, err := joblookup.NewCache(mgr.GetConfig(), cache.Options{
 		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(), NewInformer: store.View.NewInformer,
 	}, joblookup.Scope(o.Mode == controllers.ModeStrict))
 	if err != nil {
-		return fmt.Errorf("create the cache of pods: %w", err)
+		return nil, fmt.Errorf("create the cache of pods: %w", err)
 	}
 	if err := mgr.Add(work); err != nil {
-		return fmt.Errorf("add the cache of pods: %w", err)
+		return nil, fmt.Errorf("add the cache of pods: %w", err)
 	}
 	server := &authorization.Server{
 		Address: o.authorization.address, CertDir: o.authorization.certDir, Callers: o.authorization.callers,
@@ -57,8 +58,5 @@ func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store,
 			return errors.Join(joblookup.Prepare(ctx, mgr.GetCache(), work), store.WaitSynced(ctx))
 		},
 	}
-	if err := mgr.Add(server); err != nil {
-		return fmt.Errorf("add the authorization webhook: %w", err)
-	}
-	return mgr.AddReadyzCheck("authorization", server.ReadyCheck)
+	return []manager.Runnable{server}, mgr.AddReadyzCheck("authorization", server.ReadyCheck)
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +20,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/controllers"
@@ -115,11 +118,7 @@ func (o *options) run(ctx context.Context) error {
 	}
 	view := freshness.New(o.maxViewAge, clock.RealClock{}, ctrl.Log.WithName("freshness"))
 	config.QPS = -1 // the API server's priority and fairness limits us, not ourselves
-	managerOptions := o.managerOptions(view)
-	if managerOptions.WebhookServer, err = o.admission.server(); err != nil {
-		return err
-	}
-	mgr, err := ctrl.NewManager(config, managerOptions)
+	mgr, err := ctrl.NewManager(config, o.managerOptions(view))
 	if err != nil {
 		return fmt.Errorf("create the manager: %w", err)
 	}
@@ -135,26 +134,55 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.Replicas, err = o.setUpReplicas(mgr, store); err != nil {
-		return err
-	}
-	if err := controllers.SetupAll(mgr, store, o.Settings); err != nil {
-		return err
-	}
 	if err := metrics.Register(o.certificates()); err != nil {
 		return fmt.Errorf("register the metrics of certificates: %w", err)
 	}
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+	if err := addChecks(ctx, mgr, store); err != nil {
 		return err
 	}
-	if err := mgr.AddReadyzCheck("policy", store.ReadyCheck); err != nil {
+	onTop, err := o.setUp(ctx, mgr, store, observe)
+	if err != nil {
 		return err
 	}
-	if err := o.setUpAuthorization(mgr, store, observe); err != nil {
-		return err
+	return errors.Join(serve(ctx, mgr, onTop...), observe.close(ctx))
+}
+
+// addChecks says when this replica is alive, and when it may be asked. Webhooks add checks of their own.
+func addChecks(ctx context.Context, mgr ctrl.Manager, store *policystore.Store) error {
+	return errors.Join(
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("policy", store.ReadyCheck),
+		mgr.AddReadyzCheck("stopping", stopping(ctx)),
+	)
+}
+
+// stopping is a readiness check: this replica was not told to end.
+func stopping(ctx context.Context) healthz.Checker {
+	return func(*http.Request) error {
+		if ctx.Err() != nil {
+			return errors.New("this replica was told to end")
+		}
+		return nil
 	}
-	if err := o.setUpAdmission(ctx, mgr, store, observe); err != nil {
-		return err
+}
+
+// setUp returns what answers and what writes.
+func (o *options) setUp(ctx context.Context, mgr ctrl.Manager, store *policystore.Store, observe observers) ([]manager.Runnable, error) {
+	leases, err := o.setUpReplicas(mgr, store)
+	if err != nil {
+		return nil, err
 	}
-	return errors.Join(mgr.Start(ctx), observe.close(ctx))
+	campaign, err := o.campaign(mgr, store, leases)
+	if err != nil {
+		return nil, err
+	}
+	authorization, err := o.setUpAuthorization(mgr, store, observe)
+	if err != nil {
+		return nil, err
+	}
+	admission, err := o.setUpAdmission(ctx, mgr, store, observe)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat([]manager.Runnable{campaign}, authorization, admission), nil
 }

@@ -18,7 +18,8 @@ import (
 	"github.com/grantry/grantry/internal/freshness"
 )
 
-// managerOptions are what the manager caches, serves and leads by. The view follows what it caches.
+// managerOptions are what the manager caches and serves. The view follows what it caches. It is no part of the election:
+// see lead.
 func (o *options) managerOptions(view *freshness.Monitor) ctrl.Options {
 	metrics := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
 	if o.metricsSecure {
@@ -27,8 +28,6 @@ func (o *options) managerOptions(view *freshness.Monitor) ctrl.Options {
 	}
 	return ctrl.Options{
 		Scheme: scheme, Metrics: metrics, HealthProbeBindAddress: o.probeAddress,
-		LeaderElection: o.leaderElect, LeaderElectionID: "grantry.dev", LeaderElectionNamespace: o.leaseNamespace,
-		LeaderElectionReleaseOnCancel: true,
 		Cache: cache.Options{
 			NewInformer:      view.NewInformer,
 			DefaultTransform: cache.TransformStripManagedFields(),

@@ -19,40 +19,52 @@ import (
 // ownNamespace is where a pod finds the name of its namespace.
 const ownNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// setUpReplicas lets every replica say how far it has come, and returns who knows that of all of them. Without an
-// election there is only this one.
-func (o *options) setUpReplicas(mgr ctrl.Manager, store *policystore.Store) (controllers.Replicas, error) {
+// replicaLeases are how the replicas say how far each has come. Nil is that there is only one.
+type replicaLeases struct {
+	client    client.Client
+	namespace string
+}
+
+// setUpReplicas lets this replica say how far it has come, if there may be others.
+func (o *options) setUpReplicas(mgr ctrl.Manager, store *policystore.Store) (*replicaLeases, error) {
 	if !o.leaderElect {
-		return replicas.Alone{Policy: store}, nil
+		return nil, nil //nolint:nilnil // nil is a kind of leases
 	}
-	namespace := o.leaseNamespace
-	if namespace == "" {
+	l := &replicaLeases{namespace: o.leaseNamespace}
+	if l.namespace == "" {
 		text, err := os.ReadFile(ownNamespace)
 		if err != nil {
 			return nil, fmt.Errorf("find the operator's namespace: %w", err)
 		}
-		namespace = strings.TrimSpace(string(text))
+		l.namespace = strings.TrimSpace(string(text))
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("find this replica's name: %w", err)
 	}
-	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
-	if err != nil {
+	if l.client, err = client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()}); err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
 	member := &replicas.Member{
-		Client: direct, Namespace: namespace, Name: "grantry-replica-" + strings.ToLower(host) + "-" + rand.String(5),
+		Client: l.client, Namespace: l.namespace, Name: "grantry-replica-" + strings.ToLower(host) + "-" + rand.String(5),
 		Policy: store, MaxAge: o.maxViewAge, Clock: clock.RealClock{},
-	}
-	roll := &replicas.Roll{
-		Config: mgr.GetConfig(), Options: cache.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()},
-		Client: direct, Namespace: namespace, Clock: clock.RealClock{},
 	}
 	if err := mgr.Add(member); err != nil {
 		return nil, fmt.Errorf("add this replica's Lease: %w", err)
 	}
-	if err := mgr.Add(roll); err != nil {
+	return l, nil
+}
+
+// roll returns who knows how far all of them have come, for the term of a leader.
+func (l *replicaLeases) roll(term ctrl.Manager, store *policystore.Store) (controllers.Replicas, error) {
+	if l == nil {
+		return replicas.Alone{Policy: store}, nil
+	}
+	roll := &replicas.Roll{
+		Config: term.GetConfig(), Options: cache.Options{Scheme: term.GetScheme(), Mapper: term.GetRESTMapper(), HTTPClient: term.GetHTTPClient()},
+		Client: l.client, Namespace: l.namespace, Clock: clock.RealClock{},
+	}
+	if err := term.Add(roll); err != nil {
 		return nil, fmt.Errorf("add the roll of replicas: %w", err)
 	}
 	return roll, nil

@@ -75,7 +75,7 @@ func (r *ACLReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) erro
 func (r *ACLReconciler) enqueueCounted(
 	ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request],
 ) error {
-	changes := r.Store.SubscribeACLs()
+	changes := r.Store.SubscribeACLs(ctx)
 	go func() {
 		for {
 			select {

@@ -53,7 +53,7 @@ func (g *granters) hasLost(grant *v1alpha1.Grant) bool {
 // enqueue looks at every granter when the policy has changed, and now and then, and enqueues the Grants whose
 // status is not what it should be.
 func (g *granters) enqueue(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	changed := g.store.Subscribe()
+	changed := g.store.Subscribe(ctx)
 	go func() {
 		ticker := time.NewTicker(grantersRecheck)
 		defer ticker.Stop()

@@ -55,7 +55,7 @@ func (s policySource) WaitForSync(ctx context.Context) error {
 
 // Start begins to listen, and returns.
 func (s policySource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	changed := s.store.Subscribe()
+	changed := s.store.Subscribe(ctx)
 	go lookAgain(ctx, changed, s.every, func() time.Duration {
 		if errors.Is(s.store.Unavailable(), policystore.ErrTooOld) && !s.store.Synced() {
 			return 0 // nothing is launched; every status stays as it is, until it is known what it should be

@@ -24,8 +24,8 @@ import (
 type Replicas interface {
 	// Holds reports whether all of them decide by what a kind (acl, grant, group) was at a version.
 	Holds(kind string, version uint64) bool
-	// Subscribe returns a channel that receives when that may have changed.
-	Subscribe() <-chan struct{}
+	// Subscribe returns a channel that receives when that may have changed, until ctx ends.
+	Subscribe(ctx context.Context) <-chan struct{}
 }
 
 const (
@@ -149,7 +149,7 @@ func (p *propagation) watch(b *builder.Builder) *builder.Builder {
 
 // enqueue enqueues objects that wait once every replica has come to them, a few at a time.
 func (p *propagation) enqueue(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	changed := p.replicas.Subscribe()
+	changed := p.replicas.Subscribe(ctx)
 	go lookAgain(ctx, changed, spreadCheck, func() time.Duration {
 		for _, name := range p.next() {
 			queue.Add(reconcile.Request{NamespacedName: client.ObjectKey{Name: name}})

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -17,8 +18,8 @@ var propagationBegin = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // upTo is replicas that have come to a version.
 type upTo struct{ version uint64 }
 
-func (u *upTo) Holds(_ string, version uint64) bool { return version <= u.version }
-func (u *upTo) Subscribe() <-chan struct{}          { return nil }
+func (u *upTo) Holds(_ string, version uint64) bool       { return version <= u.version }
+func (u *upTo) Subscribe(context.Context) <-chan struct{} { return nil }
 
 func grantAt(name string, generation int64, version string) *v1alpha1.Grant {
 	return &v1alpha1.Grant{ObjectMeta: metav1.ObjectMeta{Name: name, Generation: generation, ResourceVersion: version}}

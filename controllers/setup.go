@@ -40,6 +40,9 @@ type Settings struct {
 // status, and one after the other 20,000 of them take minutes.
 const policyWorkers = 8
 
+// Names are those of the controllers in metrics.
+var Names = []string{"acl", "grant", "group", "job", "jobrun"}
+
 // SetupAll registers every reconciler with a manager.
 func SetupAll(mgr ctrl.Manager, store *policystore.Store, settings Settings) error {
 	gate := &LaunchGate{

@@ -142,22 +142,32 @@ func (s *Store) Watermarks() map[string]uint64 {
 }
 
 // Subscribe returns a channel that receives after the snapshot was swapped and after the edge of a
-// window has passed. Wake-ups that nobody has received yet are one; each subscriber has its own
-// channel, for as long as the store lives.
-func (s *Store) Subscribe() <-chan struct{} {
+// window has passed, until ctx ends. Wake-ups that nobody has received yet are one; each subscriber has
+// its own channel.
+func (s *Store) Subscribe(ctx context.Context) <-chan struct{} {
 	ch := make(chan struct{}, 1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subscribers = append(s.subscribers, ch)
+	context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.subscribers = slices.DeleteFunc(s.subscribers, func(other chan struct{}) bool { return other == ch })
+	})
 	return ch
 }
 
-// SubscribeACLs returns the ACLs whose numbers may have changed, from now on.
-func (s *Store) SubscribeACLs() *ACLChanges {
+// SubscribeACLs returns the ACLs whose numbers may have changed, from now on until ctx ends.
+func (s *Store) SubscribeACLs(ctx context.Context) *ACLChanges {
 	c := &ACLChanges{wake: make(chan struct{}, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.aclChanges = append(s.aclChanges, c)
+	context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.aclChanges = slices.DeleteFunc(s.aclChanges, func(other *ACLChanges) bool { return other == c })
+	})
 	return c
 }
 

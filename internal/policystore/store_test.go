@@ -294,7 +294,7 @@ func TestStore_windowsOpenAndCloseByThemselves(t *testing.T) {
 	windowed.Spec.NotBefore, windowed.Spec.ExpiresAt = &opens, &closes
 	w.create(t, acl("dev", "dev"), windowed)
 	w.startSynced(t)
-	changed := w.store.Subscribe()
+	changed := w.store.Subscribe(t.Context())
 	asleep := func() { w.Eventually(w.clock.HasWaiters).Should(BeTrue(), "the store sleeps") }
 
 	asleep()
@@ -322,7 +322,7 @@ func TestStore_aChangedWindowForgetsItsOldEdge(t *testing.T) {
 	w.create(t, acl("dev", "dev"), windowed)
 	w.startSynced(t)
 	windowed.Spec.ExpiresAt = &second
-	changed := w.store.Subscribe()
+	changed := w.store.Subscribe(t.Context())
 	w.Expect(w.Update(t.Context(), windowed)).To(Succeed())
 	w.Eventually(changed).Should(Receive())
 	w.Eventually(w.clock.HasWaiters).Should(BeTrue())
@@ -338,7 +338,7 @@ func TestStore_aClockThatIsSetBackPassesAnEdgeAgain(t *testing.T) {
 	windowed.Spec.ExpiresAt = &closes
 	w.create(t, acl("dev", "dev"), windowed)
 	w.startSynced(t)
-	changed := w.store.Subscribe()
+	changed := w.store.Subscribe(t.Context())
 	w.Eventually(w.clock.HasWaiters).Should(BeTrue())
 	w.clock.SetTime(closes.Add(time.Hour))
 	w.Eventually(changed).Should(Receive())
@@ -356,7 +356,7 @@ func TestStore_aStatusIsNoChange(t *testing.T) {
 	given := grant("alice", "dev", user("alice"), v1alpha1.ActionRead)
 	w.create(t, acl("dev", "dev"), given)
 	w.startSynced(t)
-	before, changed := w.store.Snapshot(), w.store.Subscribe()
+	before, changed := w.store.Snapshot(), w.store.Subscribe(t.Context())
 	given.Status.ObservedGeneration = given.Generation
 	w.Expect(w.Status().Update(t.Context(), given)).To(Succeed())
 	w.Consistently(changed).ShouldNot(Receive())
@@ -367,7 +367,7 @@ func TestStore_tellsWhichACLsHaveOtherNumbers(t *testing.T) {
 	w := newWorld(t)
 	w.create(t, acl("dev", "dev"), acl("ops", "ops"), acl("idle", "idle"))
 	w.start(t)
-	changes := w.store.SubscribeACLs()
+	changes := w.store.SubscribeACLs(t.Context())
 	w.Eventually(w.store.Synced).Should(BeTrue())
 	next := func() []string {
 		t.Helper()
@@ -396,7 +396,7 @@ func TestStore_tellsWhichACLsHaveOtherNumbers(t *testing.T) {
 func TestStore_eachSubscriberHasItsOwnWakeUps(t *testing.T) {
 	w := newWorld(t)
 	w.startSynced(t)
-	one, other := w.store.Subscribe(), w.store.Subscribe()
+	one, other := w.store.Subscribe(t.Context()), w.store.Subscribe(t.Context())
 	for i := range 10 {
 		w.create(t, acl(fmt.Sprintf("a%d", i), "dev"))
 	}

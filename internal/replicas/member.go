@@ -41,8 +41,8 @@ type Policy interface {
 	Watermarks() map[string]uint64
 	// Synced reports whether anything is decided by it.
 	Synced() bool
-	// Subscribe returns a channel that receives after a change.
-	Subscribe() <-chan struct{}
+	// Subscribe returns a channel that receives after a change, until ctx ends.
+	Subscribe(ctx context.Context) <-chan struct{}
 }
 
 // Member publishes how far this replica has come. It runs on every replica.
@@ -67,7 +67,7 @@ func (m *Member) NeedLeaderElection() bool { return false }
 
 // Start publishes until ctx ends, and then takes the Lease away, so that nobody waits for this replica.
 func (m *Member) Start(ctx context.Context) error {
-	changed := m.Policy.Subscribe()
+	changed := m.Policy.Subscribe(ctx)
 	log := ctrl.LoggerFrom(ctx).WithName("replicas")
 	for {
 		if m.Policy.Synced() {

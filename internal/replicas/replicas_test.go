@@ -39,7 +39,7 @@ func newPolicy(grants uint64) *policy {
 	return &policy{grants: grants, changed: make(chan struct{}, 1)}
 }
 
-func (p *policy) Subscribe() <-chan struct{} { return p.changed }
+func (p *policy) Subscribe(context.Context) <-chan struct{} { return p.changed }
 
 func (p *policy) Synced() bool {
 	p.mu.Lock()
@@ -91,7 +91,7 @@ func TestRoll_everyReplica(t *testing.T) {
 	member("a", a)
 	stopB := member("b", b)
 	roll := &Roll{Config: apiServer.Require(t), Options: cache.Options{Scheme: grantrytesting.Scheme}, Client: c, Namespace: "default", Clock: clock.RealClock{}}
-	woken := roll.Subscribe()
+	woken := roll.Subscribe(t.Context())
 	g.Expect(roll.Holds("grant", 1)).To(BeFalse(), "nothing is known yet")
 	start(t, roll.Start)
 	holds := func(version uint64) func() bool { return func() bool { return roll.Holds("grant", version) } }
@@ -189,7 +189,7 @@ func TestAlone(t *testing.T) {
 	t.Parallel()
 	p := newPolicy(7)
 	a := Alone{p}
-	if !a.Holds("grant", 7) || a.Holds("grant", 8) || a.Holds("acl", 1) || a.Subscribe() == nil {
+	if !a.Holds("grant", 7) || a.Holds("grant", 8) || a.Holds("acl", 1) || a.Subscribe(t.Context()) == nil {
 		t.Errorf("holds what it has not: %v", maps.Clone(p.Watermarks()))
 	}
 	p.stopped = true

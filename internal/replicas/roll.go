@@ -103,8 +103,8 @@ func (r *Roll) Holds(kind string, version uint64) bool {
 	return r.isSynced && alive > 0
 }
 
-// Subscribe returns a channel that receives after a replica has come further, or is gone.
-func (r *Roll) Subscribe() <-chan struct{} {
+// Subscribe returns a channel that receives after a replica has come further, or is gone, for as long as the roll lives.
+func (r *Roll) Subscribe(context.Context) <-chan struct{} {
 	ch := make(chan struct{}, 1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -209,5 +209,5 @@ func (a Alone) Holds(kind string, version uint64) bool {
 	return a.Policy.Synced() && a.Policy.Watermarks()[kind] >= version
 }
 
-// Subscribe returns a channel that receives after a change.
-func (a Alone) Subscribe() <-chan struct{} { return a.Policy.Subscribe() }
+// Subscribe returns a channel that receives after a change, until ctx ends.
+func (a Alone) Subscribe(ctx context.Context) <-chan struct{} { return a.Policy.Subscribe(ctx) }

@@ -156,11 +156,13 @@ func (w *world) run(t *testing.T, o options, authorizer *authorization.Server) {
 	g.Expect(mgr.Add(store)).To(Succeed())
 	w.store = store
 	rule := w.addPolicy(t, mgr, o)
-	g.Expect(w.certificates.Setup(mgr, certificates.Settings{
+	settings := certificates.Settings{
 		Secret: types.NamespacedName{Namespace: "grantry-system", Name: w.secret}, Configuration: "grantry",
 		DNSNames: []string{"localhost"}, Settle: o.settle, Clock: clock.RealClock{}, Foreign: o.certificate != nil,
-	})).To(Succeed())
-	g.Expect(admission.Setup(mgr, admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.mode, Operator: operator, Rule: rule})).To(Succeed())
+	}
+	g.Expect(w.certificates.Setup(mgr, settings)).To(Succeed())
+	g.Expect(w.certificates.Rotate(mgr, settings)).To(Succeed())
+	g.Expect(admission.Setup(mgr, mgr.GetWebhookServer(), admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.mode, Operator: operator, Rule: rule})).To(Succeed())
 	if authorizer != nil {
 		authorize(t, mgr, o, store, authorizer)
 	}

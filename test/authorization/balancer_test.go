@@ -14,26 +14,26 @@ import (
 // lookEach is how often a balancer looks which replicas are ready.
 const lookEach = 50 * time.Millisecond
 
-// replica is an operator and where its webhook listens.
-type replica struct {
+// backend is an operator and where one of its webhooks listens.
+type backend struct {
 	operator *harness.Operator
 	address  string
 	ready    bool
 	open     int // connections
 }
 
-// balancer passes connections on to the ready replicas, in turn: what stands between an API server and the replicas.
-// A replica that refuses a connection is passed over.
+// balancer passes connections on to the ready backends, in turn: what stands between an API server and the replicas.
+// One that refuses a connection is passed over.
 type balancer struct {
 	mu       sync.Mutex
-	replicas []*replica
+	backends []*backend
 	next     int
 }
 
 // balance listens at an address until the test ends.
-func balance(t *testing.T, address string, replicas ...*replica) *balancer {
+func balance(t *testing.T, address string, backends ...*backend) *balancer {
 	t.Helper()
-	b := &balancer{replicas: replicas}
+	b := &balancer{backends: backends}
 	b.look()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 	if err != nil {
@@ -61,9 +61,9 @@ func balance(t *testing.T, address string, replicas ...*replica) *balancer {
 	return b
 }
 
-// look asks every replica whether it is ready, as a Service's endpoints are.
+// look asks every backend whether it is ready, as a Service's endpoints are.
 func (b *balancer) look() {
-	for _, r := range b.replicas {
+	for _, r := range b.backends {
 		ready := r.operator.IsReady()
 		b.mu.Lock()
 		r.ready = ready
@@ -71,10 +71,10 @@ func (b *balancer) look() {
 	}
 }
 
-// pass copies between a connection and a replica until either ends.
+// pass copies between a connection and a backend until either ends.
 func (b *balancer) pass(from net.Conn) {
 	defer func() { _ = from.Close() }()
-	for range len(b.replicas) {
+	for range len(b.backends) {
 		r := b.pick()
 		if r == nil {
 			return
@@ -94,38 +94,38 @@ func (b *balancer) pass(from net.Conn) {
 	}
 }
 
-// pick is the next replica that is ready, or nil.
-func (b *balancer) pick() *replica {
+// pick is the next backend that is ready, or nil.
+func (b *balancer) pick() *backend {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for range b.replicas {
-		b.next = (b.next + 1) % len(b.replicas)
-		if r := b.replicas[b.next]; r.ready {
+	for range b.backends {
+		b.next = (b.next + 1) % len(b.backends)
+		if r := b.backends[b.next]; r.ready {
 			return r
 		}
 	}
 	return nil
 }
 
-func (b *balancer) count(r *replica, n int) {
+func (b *balancer) count(r *backend, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r.open += n
 }
 
-// busiest is the replica that the API server is connected to most, or nil if it is to none.
-func (b *balancer) busiest() *replica {
+// busiest is the backend that the API server is connected to most, or nil if it is to none.
+func (b *balancer) busiest() *backend {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	most := slices.MaxFunc(b.replicas, func(a, b *replica) int { return a.open - b.open })
+	most := slices.MaxFunc(b.backends, func(a, b *backend) int { return a.open - b.open })
 	if most.open == 0 {
 		return nil
 	}
 	return most
 }
 
-// drained waits until no connection to a replica is left, and returns when that was.
-func (b *balancer) drained(t *testing.T, r *replica) time.Time {
+// drained waits until no connection to a backend is left, and returns when that was.
+func (b *balancer) drained(t *testing.T, r *backend) time.Time {
 	t.Helper()
 	for deadline := time.Now().Add(waitFor); ; time.Sleep(time.Millisecond) {
 		b.mu.Lock()

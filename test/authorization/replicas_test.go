@@ -3,19 +3,24 @@ package authorization
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	grantrytesting "github.com/grantry/grantry/internal/testing"
+	"github.com/grantry/grantry/test/harness"
 )
 
 const (
@@ -35,10 +40,17 @@ type answer struct {
 	began, end time.Time
 }
 
+// question is what a client asks again and again, and what is right to answer.
+type question struct {
+	of      *user
+	ask     ask
+	code    int
+	message string // part of it
+}
+
 // asking lets clients ask without a pause until it is told to stop, and returns what they were answered wrongly, and
-// how many were answered. Half of them may, and the others may not: an outage in strict mode refuses, too, so a refusal
-// must be Grantry's.
-func asking(t *testing.T, w *world, may, mayNot *user) (stop func() (wrong []answer, all int)) {
+// how many were answered. Some are refused: an outage in strict mode refuses, too, so a refusal must be Grantry's.
+func asking(t *testing.T, w *world, questions []question) (stop func() (wrong []answer, all int)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
@@ -46,22 +58,15 @@ func asking(t *testing.T, w *world, may, mayNot *user) (stop func() (wrong []ans
 	all := 0
 	var group sync.WaitGroup
 	for i := range clients {
-		u, text := may, "get jobs dev.batch.job1"
-		if i%2 == 1 {
-			u = mayNot
-		}
+		q := questions[i%len(questions)]
 		group.Go(func() {
 			for ctx.Err() == nil {
 				a := answer{began: time.Now()}
-				a.code, a.message = w.do(t, u, parse(text))
+				a.code, a.message = w.do(t, q.of, q.ask)
 				a.end = time.Now()
-				right := a.code == http.StatusOK
-				if u == mayNot {
-					right = a.code == http.StatusForbidden && strings.Contains(a.message, `may not "read" on jobs dev.batch.job1`)
-				}
 				mu.Lock()
 				all++
-				if !right {
+				if a.code != q.code || !strings.Contains(a.message, q.message) {
 					wrong = append(wrong, a)
 				}
 				mu.Unlock()
@@ -75,62 +80,136 @@ func asking(t *testing.T, w *world, may, mayNot *user) (stop func() (wrong []ans
 	}
 }
 
-// TestReplicas: three operators answer at one address. Whichever ends, and however, no request is answered wrongly
-// but those that were under way when it was killed.
+// replica is an operator that serves both webhooks.
+type replica struct {
+	operator                 *harness.Operator
+	authorization, admission *backend
+}
+
+// replicas start operators that serve both webhooks, behind a balancer for each.
+func replicas(t *testing.T, w *world, count int) (all []*replica, authorization, admission *balancer) {
+	t.Helper()
+	address := grantrytesting.FreeAddress(t)
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{shipped("rbac", "role.yaml"), shipped("rbac", "role_binding_namespace.yaml"), shipped("webhook", "secret.yaml")} {
+		w.create(t, readLast(t, file))
+	}
+	configurations, err := grantrytesting.WebhookConfigurations("https://localhost:" + port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.create(t, configurations...)
+	var asked, admitted []*backend
+	for range count {
+		r := &replica{authorization: &backend{address: grantrytesting.FreeAddress(t)}, admission: &backend{address: grantrytesting.FreeAddress(t)}}
+		r.operator = w.operate(t, w.mode, r.authorization.address, "--leader-elect=true", "--leader-election-namespace=grantry-system",
+			"--admission-bind-address="+r.admission.address, "--admission-dns-names=localhost")
+		r.authorization.operator, r.admission.operator = r.operator, r.operator
+		all, asked, admitted = append(all, r), append(asked, r.authorization), append(admitted, r.admission)
+	}
+	return all, balance(t, w.address, asked...), balance(t, address, admitted...)
+}
+
+// TestReplicas: three operators answer at one address. Whichever ends, and however, no request is answered wrongly by
+// either webhook but those that were under way when it was killed; and none is when the leader loses its lease.
 func TestReplicas(t *testing.T) {
 	w := &world{site: newSite(t, "strict"), mode: "strict", acls: map[string]string{}}
-	var replicas []*replica
-	for range 3 {
-		address := grantrytesting.FreeAddress(t)
-		replicas = append(replicas, &replica{address: address, operator: w.operate(t, w.mode, address, "--leader-elect=true", "--leader-election-namespace=grantry-system")})
-	}
-	b := balance(t, w.address, replicas...)
-	may := w.holder(t, "may", readJobs)
-	mayNot := w.user(t, "may-not")
+	all, authorization, admission := replicas(t, w, 3)
+	may, mayNot := w.holder(t, "may", "dcos:service:metronome:metronome:jobs:dev.batch full"), w.user(t, "may-not")
+	w.hold(t, "owner", superuser)
 	w.create(t, job(instance, "dev.batch.job1"))
 	w.eventually(t, may, "get jobs dev.batch.job1")
-	w.enforced(t, "late", replicas...)
-
-	for _, ending := range []struct {
-		name   string
-		end    func(*replica)
-		killed bool
-	}{
-		{"killed", func(r *replica) { r.operator.Kill() }, true},
-		{"stopped", func(r *replica) { r.operator.Stop() }, false},
-	} {
-		t.Run(ending.name, func(t *testing.T) {
-			stop := asking(t, w, may, mayNot)
-			time.Sleep(stretch)
-			r := b.busiest()
-			if r == nil {
-				t.Fatal("the API server is connected to no replica")
-			}
-			at := time.Now()
-			ending.end(r)
-			gone := b.drained(t, r).Add(notice)
-			time.Sleep(stretch)
-			wrong, all := stop()
-			inFlight := 0
-			for _, a := range wrong {
-				if ending.killed && a.began.Before(gone) && a.end.After(at) {
-					inFlight++
-					continue
-				}
-				t.Errorf("%s after the end: %d: %s", a.began.Sub(at), a.code, a.message)
-			}
-			if inFlight > clients {
-				t.Errorf("%d requests were under way, and there are %d clients", inFlight, clients)
-			}
-			t.Logf("%d requests, %d of them failed that were under way", all, inFlight)
-			if all < clients*2 {
-				t.Errorf("only %d requests", all)
-			}
-		})
+	w.enforced(t, "late", all...)
+	questions := []question{
+		{may, parse("get jobs dev.batch.job1"), http.StatusOK, ""},
+		{mayNot, parse("get jobs dev.batch.job1"), http.StatusForbidden, `may not "read" on jobs dev.batch.job1`},
+		{may, parse("create jobs dev.batch.new"), http.StatusCreated, ""},
+		{may, parse("create jobs ops.new"), http.StatusForbidden, `may not "create" on jobs ops.new`}, // by admission: a create has no name before
+	}
+	busiest := func(b *balancer) *replica {
+		most := b.busiest()
+		i := slices.IndexFunc(all, func(r *replica) bool { return r.authorization == most || r.admission == most })
+		if i < 0 {
+			t.Fatal("the API server is connected to no replica")
+		}
+		return all[i]
+	}
+	w.during(t, "the leader loses its lease", questions, func() (until time.Time) { w.takeLease(t); return })
+	killed, stopped := (*replica)(nil), (*replica)(nil)
+	w.during(t, "a replica is killed", questions, func() (until time.Time) {
+		killed = busiest(authorization)
+		killed.operator.Kill()
+		authorization.drained(t, killed.authorization)
+		return admission.drained(t, killed.admission).Add(notice)
+	})
+	w.during(t, "a replica stops", questions, func() (until time.Time) {
+		stopped = busiest(admission)
+		stopped.operator.Stop()
+		return
+	})
+	for _, r := range all {
+		if r != killed && r != stopped && !r.operator.IsReady() {
+			t.Error("a replica that nobody told to end is not ready")
+		}
 	}
 	w.enforced(t, "later")                            // by the last one: the Lease of the one that was killed has to run out
 	w.expect(t, may, true, "get jobs dev.batch.job1") // the last one that is left
 	w.expect(t, mayNot, false, "get jobs dev.batch.job1")
+}
+
+// during asks while something happens, and afterwards. If that returns a time, what was under way until then may fail.
+func (w *world) during(t *testing.T, what string, questions []question, happen func() (until time.Time)) {
+	t.Helper()
+	pulse := harness.TakePulse(t.Context())
+	stop := asking(t, w, questions)
+	time.Sleep(stretch)
+	at := time.Now()
+	until := happen()
+	time.Sleep(stretch)
+	wrong, all := stop()
+	inFlight := 0
+	for _, a := range wrong {
+		switch {
+		case a.began.Before(until) && a.end.After(at):
+			inFlight++
+		case pulse.Stood(a.began, a.end):
+			t.Logf("the machine stood still: %d: %s", a.code, a.message)
+		default:
+			t.Errorf("%s: %s after it: %d: %s", what, a.began.Sub(at), a.code, a.message)
+		}
+	}
+	if inFlight > clients {
+		t.Errorf("%s: %d requests were under way, and there are %d clients", what, inFlight, clients)
+	}
+	t.Logf("%s: %d requests, %d of them failed that were under way", what, all, inFlight)
+	if all < clients*2 {
+		t.Errorf("%s: only %d requests", what, all)
+	}
+}
+
+// takeLease has somebody else hold the lease for a few seconds, and waits until a replica leads again and launches.
+func (w *world) takeLease(t *testing.T) {
+	t.Helper()
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(10 * waitFor)
+	lease := &coordinationv1.Lease{}
+	get := func() (string, error) {
+		err := w.admin.Get(t.Context(), client.ObjectKey{Namespace: "grantry-system", Name: "grantry.dev"}, lease)
+		return ptr.Deref(lease.Spec.HolderIdentity, ""), err
+	}
+	g.Eventually(func() error {
+		if _, err := get(); err != nil {
+			return err
+		}
+		lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds = new("somebody else"), new(int32(3))
+		return w.admin.Update(t.Context(), lease)
+	}).Should(Succeed(), "the leader may renew it in the same moment")
+	g.Eventually(get).ShouldNot(BeElementOf("somebody else", ""))
+	w.create(t, jobRun(instance, "after-the-loss", "dev.batch.job1"))
+	w.child(t, "after-the-loss")
 }
 
 // enforced gives somebody a Grant, and waits until its status says that every replica decides by it. Then each of some

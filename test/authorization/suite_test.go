@@ -4,6 +4,7 @@
 package authorization
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -164,9 +165,25 @@ func readObject(t *testing.T, file string) client.Object {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return parseObject(t, file, content)
+}
+
+func parseObject(t *testing.T, file string, content []byte) client.Object {
+	t.Helper()
 	object := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal(content, &object.Object); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
 	return object
+}
+
+// readLast is the last object of a file that holds several.
+func readLast(t *testing.T, file string) client.Object {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents := bytes.Split(content, []byte("\n---\n"))
+	return parseObject(t, file, documents[len(documents)-1])
 }

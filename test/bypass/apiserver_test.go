@@ -100,7 +100,7 @@ func (s *server) serve(t *testing.T, mode permission.SecurityMode, address, dir 
 	g.Expect(index.Register(t.Context(), mgr.GetFieldIndexer())).To(Succeed())
 	g.Expect(mgr.Add(s.store)).To(Succeed())
 	g.Expect(mgr.Add(asked)).To(Succeed())
-	g.Expect(admission.Setup(mgr, admission.Settings{Policy: s.store, Clock: clock.RealClock{}, Mode: mode, Operator: operator, Rule: s.store.Rule})).To(Succeed())
+	g.Expect(admission.Setup(mgr, mgr.GetWebhookServer(), admission.Settings{Policy: s.store, Clock: clock.RealClock{}, Mode: mode, Operator: operator, Rule: s.store.Rule})).To(Succeed())
 	s.run(t, mgr, s.store.ReadyCheck, asked.ReadyCheck, mgr.GetWebhookServer().StartedChecker())
 }
 

@@ -50,15 +50,13 @@ type Settings struct {
 	Traces *tracing.Provider
 }
 
-// Setup registers every webhook with the manager's webhook server. The manager's cache must have the indexes of
-// internal/index.
-func Setup(mgr ctrl.Manager, s Settings) error {
+// Setup registers every webhook with a server. The manager's cache must have the indexes of internal/index.
+func Setup(mgr ctrl.Manager, server webhook.Server, s Settings) error {
 	reviews, err := authorizationv1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("make a client for SubjectAccessReviews: %w", err)
 	}
 	d := &dispatcher{Settings: s, reviews: reviews.SubjectAccessReviews(), cached: mgr.GetClient(), live: mgr.GetAPIReader(), kinds: kinds(s)}
-	server := mgr.GetWebhookServer()
 	server.Register(PathMutate, d.webhook(mutate))
 	server.Register(PathValidate, d.webhook(validate))
 	return nil

@@ -18,6 +18,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/grantry/grantry/internal/webhook/drain"
 )
 
 const (
@@ -28,7 +30,6 @@ const (
 	bodyTimeout   = 10 * time.Second
 	answerTimeout = 15 * time.Second
 	idleTimeout   = 5 * time.Minute
-	farewellTime  = time.Second // more than a caller under load lets pass between two questions
 	drainTimeout  = 10 * time.Second
 	maxHeader     = 16 << 10
 )
@@ -47,6 +48,7 @@ type Server struct {
 	Prepare func(ctx context.Context) error
 
 	listening atomic.Pointer[net.TCPAddr]
+	drain     drain.Drain
 }
 
 var (
@@ -94,7 +96,7 @@ func (s *Server) Start(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle(Path, s.Handler)
 	server := &http.Server{
-		Handler: s.farewell(mux), TLSConfig: s.tlsConfig(certificate), MaxHeaderBytes: maxHeader,
+		Handler: s.drain.Handler(mux), TLSConfig: s.tlsConfig(certificate), MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
@@ -103,6 +105,8 @@ func (s *Server) Start(ctx context.Context) error {
 	ctrl.LoggerFrom(ctx).WithName("authorization").Info("Serving authorization requests", "address", listener.Addr().String())
 
 	group, groupCtx := errgroup.WithContext(ctx)
+	served, cancel := s.drain.Until(groupCtx)
+	defer cancel()
 	group.Go(func() error { return certificate.Start(groupCtx) })
 	group.Go(func() error {
 		if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -113,24 +117,12 @@ func (s *Server) Start(ctx context.Context) error {
 	group.Go(func() error {
 		<-groupCtx.Done()
 		s.listening.Store(nil)
-		time.Sleep(farewellTime) //nolint:forbidigo // a pause, not a decision
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		<-served.Done()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 		defer cancel()
-		return server.Shutdown(drain)
+		return server.Shutdown(last)
 	})
 	return group.Wait()
-}
-
-// farewell tells callers to go elsewhere, once the server is about to stop: with the answer to a question, so that no
-// question can be under way on a connection that is closed. Shutdown closes those without one at once, and what was
-// sent on them in that moment would be lost.
-func (s *Server) farewell(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.listening.Load() == nil {
-			w.Header().Set("Connection", "close") // in HTTP/2 a GOAWAY
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // tlsConfig asks for a client certificate. The CA is read anew for each connection, of which the API server

@@ -1,7 +1,7 @@
 // Package certificates gives the admission webhooks' server its certificate, and the API server the CA to
 // verify it by.
 //
-// cert-controller makes CA and certificate and keeps them in a Secret; the leader does that. Every replica
+// cert-controller makes CA and certificate and keeps them in a Secret; the leader does that, by Rotate. Every replica
 // reads the Secret through the API, which takes milliseconds where a mounted one takes a minute, and puts the
 // CA into the webhook configurations. That it does itself, because cert-controller replaces the CA there at
 // once, and requests that meet a server with the other one's certificate fail. Here
@@ -19,6 +19,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/open-policy-agent/cert-controller/pkg/rotator"
@@ -49,6 +51,7 @@ const DefaultSettle = 30 * time.Second
 // Certificates is what is served. Its zero value serves nothing.
 type Certificates struct {
 	state state
+	terms atomic.Int32
 }
 
 // TLS makes a server's configuration serve the current certificate.
@@ -81,15 +84,10 @@ func (c *Certificates) ReadyCheck(*http.Request) error {
 	return nil
 }
 
-// Setup starts to make certificates and to follow them, with the manager.
+// Setup starts to follow what is made, with the manager, on every replica.
 func (c *Certificates) Setup(mgr ctrl.Manager, s Settings) error {
 	if s.Settle == 0 {
 		s.Settle = DefaultSettle
-	}
-	if !s.Foreign {
-		if err := addRotator(mgr, s); err != nil {
-			return fmt.Errorf("set up the rotation of certificates: %w", err)
-		}
 	}
 	return c.follow(mgr, s)
 }
@@ -97,27 +95,34 @@ func (c *Certificates) Setup(mgr ctrl.Manager, s Settings) error {
 // +kubebuilder:rbac:groups="",namespace=grantry-system,resources=secrets,verbs=get;list;watch;update
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=grantry,verbs=get;list;watch;patch
 
-// addRotator lets cert-controller keep the Secret up to date: a CA for ten years, a certificate for one, each
-// made anew 90 days before its end, or at once if the Secret has none that is good.
-func addRotator(mgr ctrl.Manager, s Settings) error {
+// Rotate lets cert-controller keep the Secret up to date, with the manager: a CA for ten years, a certificate for one,
+// each made anew 90 days before its end, or at once if the Secret has none that is good. One replica does that at a
+// time, and one manager after the other.
+func (c *Certificates) Rotate(mgr ctrl.Manager, s Settings) error {
+	if s.Foreign {
+		return nil
+	}
 	dir, err := mountedInName()
 	if err != nil {
 		return err
 	}
-	return rotator.AddRotator(mgr, &rotator.CertRotator{
-		ControllerName: "rotate-" + s.Secret.Name, // one for each Secret
+	if err := rotator.AddRotator(mgr, &rotator.CertRotator{
+		ControllerName: fmt.Sprintf("rotate-%s-%d", s.Secret.Name, c.terms.Add(1)), // never the same in a process
 		SecretKey:      s.Secret, CAName: "grantry-admission-ca", CAOrganization: "grantry",
 		DNSName: s.DNSNames[0], ExtraDNSNames: s.DNSNames[1:],
 		CertDir: dir, IsReady: make(chan struct{}), RequireLeaderElection: true,
-	})
+	}); err != nil {
+		return fmt.Errorf("set up the rotation of certificates: %w", err)
+	}
+	return nil
 }
 
 // mountedInName is a directory in which the rotator finds the file that it wants to see mounted before it
 // believes that certificates arrive. Here they arrive another way.
-func mountedInName() (string, error) {
+var mountedInName = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "grantry-admission-")
 	if err != nil {
 		return "", err
 	}
 	return dir, os.WriteFile(filepath.Join(dir, "tls.crt"), nil, 0o600)
-}
+})
