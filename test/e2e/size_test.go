@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -56,6 +58,7 @@ func TestSize(t *testing.T) {
 	if missing := unready(t, c); missing != "" {
 		t.Errorf("the operator has nothing more to do, and there is no status of %s", missing)
 	}
+	t.Logf("kube-apiserver: %.0f MiB resident", apiServerMemory(t, cluster)/(1<<20))
 	t.Logf("first start: all %d Grants, %d ACLs and %d Jobs have a status %s after the operator was ready", grants, acls, jobs, time.Since(began).Round(time.Second))
 	first.stop(t, "first start")
 
@@ -70,6 +73,21 @@ func TestSize(t *testing.T) {
 			t.Errorf("%d MiB at the most after the %s start, want %d", peak>>20, name, mostMemory>>20)
 		}
 	}
+}
+
+// apiServerMemory is how many bytes of the API server are resident.
+func apiServerMemory(t *testing.T, cluster *harness.Cluster) float64 {
+	t.Helper()
+	text, err := cluster.Kubectl(t.Context(), "admin", "get", "--raw", "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families["process_resident_memory_bytes"].GetMetric()[0].GetGauge().GetValue()
 }
 
 func grantCount(t *testing.T) int {
