@@ -175,8 +175,8 @@ func (w *world) during(t *testing.T, what string, questions []question, happen f
 		switch {
 		case a.began.Before(until) && a.end.After(at):
 			inFlight++
-		case pulse.Stood(a.began, a.end):
-			t.Logf("the machine stood still: %d: %s", a.code, a.message)
+		case pulse.Excuses(a.began, a.end, a.message):
+			t.Logf("the machine is to blame: %d: %s", a.code, a.message)
 		default:
 			t.Errorf("%s: %s after it: %d: %s", what, a.began.Sub(at), a.code, a.message)
 		}

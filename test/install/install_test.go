@@ -3,7 +3,6 @@
 package install
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,11 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -61,6 +58,7 @@ func TestInstall(t *testing.T) {
 	}
 	t.Logf("the story: %d expectations were met", met)
 	s.inOrder(t)
+	s.endures(t)
 
 	live = s.live(t)
 	asked = s.ask(t)
@@ -125,7 +123,7 @@ spec: {acl: dev-upgrade, subjects: [{kind: User, name: alice}], actions: [full]}
 apiVersion: grantry.dev/v1alpha1
 kind: Job
 metadata: {name: %s, namespace: upgrades}
-spec: {startPolicy: OnDemand, run: {cmd: "sleep 100000", cpus: 0.01, mem: 32, disk: 0}}
+spec: {startPolicy: OnDemand, run: {cmd: "trap 'exit 1' TERM; sleep 100000 & wait", cpus: 0.01, mem: 32, disk: 0}}
 `
 	eventually(t, "alice creates a Job", func() error {
 		out, err := s.KubectlStdin(t.Context(), "alice", fmt.Sprintf(job, "dev.upgrade.sleeper"), "apply", "-f", "-")
@@ -184,38 +182,6 @@ func (s *site) goOn(t *testing.T, live map[string]types.UID) {
 			t.Errorf("%s and %s run for one run", of[child], name)
 		}
 		of[child] = name
-	}
-}
-
-// ask sends requests that both webhooks have to answer, one after the other, until the function that it returns is
-// called, which says how many failed.
-func (s *site) ask(t *testing.T) func() string {
-	t.Helper()
-	config, err := s.Config("alice")
-	if err != nil {
-		t.Fatal(err)
-	}
-	alice, err := client.New(config, client.Options{Scheme: s.admin.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	result := make(chan string, 1)
-	go func() {
-		sent, failed, last := 0, 0, error(nil)
-		for ctx.Err() == nil {
-			job := &v1alpha1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: instance, Name: "dev.upgrade.asked"}, Spec: v1alpha1.JobSpec{Run: &v1alpha1.RunSpec{Cmd: "true"}}}
-			sent++
-			if err := alice.Create(ctx, job, client.DryRunAll); err != nil && ctx.Err() == nil {
-				failed, last = failed+1, err
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		result <- fmt.Sprintf("%d of %d requests failed, the last with: %v", failed, sent, last)
-	}()
-	return func() string {
-		cancel()
-		return <-result
 	}
 }
 

@@ -1,7 +1,7 @@
 //go:build e2e
 
 // Package install installs the chart in a real cluster with real nodes, as a platform team does: the image loaded into
-// the node, three replicas under their own service account, both webhooks called by Service, and people with client
+// two nodes, three replicas under their own service account, both webhooks called by Service, and people with client
 // certificates and kubectl.
 package install
 
@@ -58,7 +58,7 @@ func up(t *testing.T) *site {
 	if nodes == "" {
 		nodes = "real"
 	}
-	cluster := harness.Start(t, harness.Options{Name: fmt.Sprintf("inst-%d", os.Getpid()), Nodes: nodes, Bare: true})
+	cluster := harness.Start(t, harness.Options{Name: fmt.Sprintf("inst-%d", os.Getpid()), Nodes: nodes, Bare: true, UpArgs: []string{"--real-nodes=2"}})
 	s := &site{Cluster: cluster}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -152,7 +152,7 @@ func (v version) args(s *site, more ...string) []string {
 	}, more...)
 }
 
-// image builds the image of a tree and loads it into the node.
+// image builds the image of a tree and loads it into the nodes.
 func (s *site) image(t *testing.T, tree, tag string) {
 	t.Helper()
 	archive := filepath.Join(t.TempDir(), "image.tar")
@@ -163,7 +163,7 @@ func (s *site) image(t *testing.T, tree, tag string) {
 	if err := s.LoadImage(t.Context(), archive); err != nil {
 		t.Fatal(err)
 	}
-	_ = os.Remove(archive) // the node has it
+	_ = os.Remove(archive) // the nodes have it
 }
 
 // versions are the chart of the commit before this one, and this one. Where the former has none, or git does not know it,

@@ -38,6 +38,7 @@ type Settings struct {
 	Name                string              `json:"name"`
 	Nodes               Nodes               `json:"nodes"`
 	KwokNodes           int                 `json:"kwokNodes,omitempty"`
+	RealNodes           int                 `json:"realNodes,omitempty"`
 	KwokComplete        Completion          `json:"kwokComplete,omitempty"`
 	Groups              map[string][]string `json:"groups,omitempty"`
 	AuthorizationConfig string              `json:"authorizationConfig,omitempty"`
@@ -80,7 +81,7 @@ var Users = []string{"admin", "alice", "bob", "carol", "dave"}
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
 // longestDir keeps the sockets below the directory within the 107 bytes of a socket's path.
-const longestDir = 107 - len("/node/kubelet/device-plugins/kubelet.sock")
+const longestDir = 107 - len("/node2/kubelet/device-plugins/kubelet.sock")
 
 // New is a cluster that has a place but nothing in it.
 func New(settings Settings) (*Cluster, error) {
@@ -223,21 +224,15 @@ func (c *Cluster) ID() string {
 	return fmt.Sprintf("grantry-%06x", hash.Sum32()&0xffffff)
 }
 
-// RuntimeDir holds containerd's sockets, whose paths must be shorter than the cluster's directory may be.
+// RuntimeDir holds what the nodes have below /run.
 func (c *Cluster) RuntimeDir() string { return filepath.Join("/run", c.ID()) }
 
-// ContainerdSocket is where containerd listens.
-func (c *Cluster) ContainerdSocket() string { return filepath.Join(c.RuntimeDir(), "containerd.sock") }
-
-// PodSubnet, ServiceSubnet, NodeAddress and ServiceAddress are the cluster's own addresses: the node's is
-// also the pods' gateway, and the service's is that of the Service "kubernetes".
+// PodSubnet, ServiceSubnet, GatewayAddress and ServiceAddress are the cluster's own addresses: the gateway is the pods',
+// and the first node's address; the service's is that of the Service "kubernetes".
 func (c *Cluster) PodSubnet() string      { return fmt.Sprintf("10.%d.0.0/24", c.Subnet) }
 func (c *Cluster) ServiceSubnet() string  { return fmt.Sprintf("10.%d.128.0/20", c.Subnet) }
-func (c *Cluster) NodeAddress() string    { return fmt.Sprintf("10.%d.0.1", c.Subnet) }
+func (c *Cluster) GatewayAddress() string { return fmt.Sprintf("10.%d.0.1", c.Subnet) }
 func (c *Cluster) ServiceAddress() string { return fmt.Sprintf("10.%d.128.1", c.Subnet) }
-
-// NodeName is the name of the real node.
-func (c *Cluster) NodeName() string { return c.Name + "-node" }
 
 // UserGroups are the users that get a kubeconfig, with their groups.
 func (c *Cluster) UserGroups() map[string][]string {

@@ -51,12 +51,15 @@ users:
 
 // componentSubjects are the identities of the cluster's own parts.
 func (c *Cluster) componentSubjects() map[string]pki.Subject {
-	return map[string]pki.Subject{
+	subjects := map[string]pki.Subject{
 		"kube-controller-manager": {Name: "system:kube-controller-manager"},
 		"kube-scheduler":          {Name: "system:kube-scheduler"},
-		"kubelet":                 {Name: "system:node:" + c.NodeName(), Groups: []string{"system:nodes"}},
 		"kwok":                    {Name: "kwok", Groups: []string{"system:masters"}},
 	}
+	for _, n := range c.RealNodeList() {
+		subjects["kubelet"+n.Suffix()] = n.subject()
+	}
+	return subjects
 }
 
 // WriteIdentities makes the cluster's PKI and a kubeconfig for every user and component.
@@ -106,17 +109,23 @@ func (c *Cluster) writePKI() error {
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc",
 		"kubernetes.default.svc.cluster.local", c.ServiceAddress(),
 	}, loopback...)
-	for _, leaf := range []struct {
+	type leaf struct {
 		file, authority string
 		subject         pki.Subject
-	}{
+	}
+	leaves := []leaf{
 		{"apiserver", "ca", pki.Subject{Name: "kube-apiserver", Hosts: apiHosts}},
 		{"apiserver-kubelet-client", "ca", pki.Subject{Name: "kube-apiserver-kubelet-client", Groups: []string{"system:masters"}}},
-		{"kubelet", "ca", pki.Subject{Name: "system:node:" + c.NodeName(), Groups: []string{"system:nodes"}, Hosts: []string{c.NodeAddress(), c.NodeName()}}},
 		{"admin", "ca", pki.Subject{Name: "admin", Groups: []string{"system:masters"}}},
 		{"etcd", "etcd-ca", pki.Subject{Name: "etcd", Hosts: loopback}},
 		{"front-proxy-client", "front-proxy-ca", pki.Subject{Name: "front-proxy-client"}},
-	} {
+	}
+	for _, n := range c.RealNodeList() {
+		subject := n.subject()
+		subject.Hosts = []string{n.Address(), n.NodeName()}
+		leaves = append(leaves, leaf{"kubelet" + n.Suffix(), "ca", subject})
+	}
+	for _, leaf := range leaves {
 		pair, err := authorities[leaf.authority].Issue(leaf.subject)
 		if err != nil {
 			return err

@@ -116,7 +116,7 @@ func newLoadImage() *cobra.Command {
 	var name string
 	command := &cobra.Command{
 		Use:   "load-image FILE",
-		Short: "Load an archive of images, as `docker save` writes them, into a real node",
+		Short: "Load an archive of images, as `docker save` writes them, into the real nodes",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, arguments []string) error {
 			c, err := loadRunning(name)
@@ -126,11 +126,13 @@ func newLoadImage() *cobra.Command {
 			if c.Nodes != cluster.NodesReal {
 				return fmt.Errorf("cluster %q has --nodes=%s, which run no images", name, c.Nodes)
 			}
-			argv := realnode.ImportCommand(c, arguments[0])
-			ctr := exec.CommandContext(command.Context(), argv[0], argv[1:]...)
-			ctr.Stdout, ctr.Stderr = command.OutOrStdout(), command.ErrOrStderr()
-			if err := ctr.Run(); err != nil {
-				return fmt.Errorf("load %s: %w", arguments[0], err)
+			for _, node := range c.RealNodeList() {
+				argv := realnode.ImportCommand(node, arguments[0])
+				ctr := exec.CommandContext(command.Context(), argv[0], argv[1:]...)
+				ctr.Stdout, ctr.Stderr = command.OutOrStdout(), command.ErrOrStderr()
+				if err := ctr.Run(); err != nil {
+					return fmt.Errorf("load %s into %s: %w", arguments[0], node.NodeName(), err)
+				}
 			}
 			return nil
 		},

@@ -53,6 +53,7 @@ func newUp() *cobra.Command {
 	addName(command, &options.settings.Name)
 	addNodes(command, &options.nodes)
 	flags.IntVar(&options.settings.KwokNodes, "kwok-nodes", 2, "number of simulated nodes")
+	flags.IntVar(&options.settings.RealNodes, "real-nodes", 1, "number of real nodes")
 	flags.StringVar((*string)(&options.settings.KwokComplete), "kwok-complete", string(cluster.CompleteAnnotated),
 		"when simulated pods of Jobs succeed: annotated (by their annotation devcluster.grantry.dev/complete-after) or immediately")
 	flags.StringArrayVar(&options.groups, "groups", nil, "groups of a user, as alice=marketing,dev; repeatable")
@@ -134,6 +135,9 @@ func (o upOptions) complete(out io.Writer) (cluster.Settings, binaries.Tools, er
 	}
 	if settings.KwokNodes < 1 {
 		return fail(fmt.Errorf("--kwok-nodes=%d: at least one", settings.KwokNodes))
+	}
+	if settings.RealNodes < 1 || settings.RealNodes > cluster.MostRealNodes {
+		return fail(fmt.Errorf("--real-nodes=%d: one to %d", settings.RealNodes, cluster.MostRealNodes))
 	}
 	if _, err := authorization.ParseMode(o.mode); err != nil {
 		return fail(fmt.Errorf("--mode: %w", err))

@@ -33,7 +33,7 @@ func TestParseGroups(t *testing.T) {
 }
 
 func TestUpOptionsComplete_refuses(t *testing.T) {
-	good := upOptions{nodes: "none", mode: "disabled", settings: cluster.Settings{Name: "dev", KwokNodes: 2, KwokComplete: cluster.CompleteAnnotated}}
+	good := upOptions{nodes: "none", mode: "disabled", settings: cluster.Settings{Name: "dev", KwokNodes: 2, RealNodes: 1, KwokComplete: cluster.CompleteAnnotated}}
 	if _, _, err := good.complete(io.Discard); err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +41,8 @@ func TestUpOptionsComplete_refuses(t *testing.T) {
 		"--nodes=many":           func(o *upOptions) { o.nodes = "many" },
 		"--mode":                 func(o *upOptions) { o.mode = "lax" },
 		"--kwok-nodes=0":         func(o *upOptions) { o.settings.KwokNodes = 0 },
+		"--real-nodes=0":         func(o *upOptions) { o.settings.RealNodes = 0 },
+		"--real-nodes=5":         func(o *upOptions) { o.settings.RealNodes = 5 },
 		"--kwok-complete=never":  func(o *upOptions) { o.settings.KwokComplete = "never" },
 		"--authorization-config": func(o *upOptions) { o.settings.AuthorizationConfig = "/does/not/exist" },
 	} {

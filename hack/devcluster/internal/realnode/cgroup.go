@@ -12,26 +12,38 @@ import (
 	"github.com/grantry/grantry/hack/devcluster/internal/cluster"
 )
 
-// CreateCgroups makes the cluster's cgroup in every hierarchy; the kubelet makes the pods' below it.
+// CreateCgroups makes the cluster's cgroup in every hierarchy, and one for each node in it; kubelets make the pods' below.
 func CreateCgroups(c *cluster.Cluster) error {
 	mounts, err := readMounts()
 	if err != nil {
 		return err
 	}
 	for _, root := range cgroupRoots(mounts) {
-		dir := filepath.Join(root, c.ID())
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("make cgroup: %w", err)
+		names := []string{c.ID()}
+		for _, n := range c.RealNodeList() {
+			names = append(names, n.CgroupName())
 		}
-		// A new cpuset has no processors, so nothing could run in it.
-		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
-			data, err := os.ReadFile(filepath.Join(root, name))
-			if err != nil || strings.TrimSpace(string(data)) == "" {
-				continue // another hierarchy, or version 2, where empty means all
+		for _, name := range names {
+			if err := createCgroup(root, filepath.Join(root, name)); err != nil {
+				return err
 			}
-			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-				return fmt.Errorf("fill cpuset: %w", err)
-			}
+		}
+	}
+	return nil
+}
+
+func createCgroup(root, dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make cgroup: %w", err)
+	}
+	// A new cpuset has no processors, so nothing could run in it.
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		data, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil || strings.TrimSpace(string(data)) == "" {
+			continue // another hierarchy, or version 2, where empty means all
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			return fmt.Errorf("fill cpuset: %w", err)
 		}
 	}
 	return nil

@@ -17,19 +17,23 @@ import (
 // error.
 func Cleanup(c *cluster.Cluster) error {
 	// Files are removed only when no mount is below them: a mount may show files that are not the cluster's.
-	if err := detachMounts(c.Path("node")); err != nil {
-		return err
+	dirs := []string{c.Path("machine"), c.RuntimeDir()}
+	for _, n := range c.RealNodeList() {
+		dirs = append(dirs, n.Path())
 	}
-	if err := detachMounts(c.RuntimeDir()); err != nil {
-		return err
+	for _, dir := range dirs {
+		if err := detachMounts(dir); err != nil {
+			return err
+		}
 	}
-	return errors.Join(
+	errs := []error{
 		removeNetwork(c),
 		removeCgroups(c),
-		os.RemoveAll(c.RuntimeDir()),
-		os.RemoveAll(c.Path("node")),
-		restore(c),
-	)
+	}
+	for _, dir := range dirs {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(append(errs, restore(c))...)
 }
 
 func detachMounts(dir string) error {

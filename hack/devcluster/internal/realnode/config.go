@@ -20,37 +20,37 @@ var configs embed.FS
 // Files are what the node's programs read.
 type Files struct{ Containerd, Kubelet, Images string }
 
-// Prepare writes the node's configuration and images.
-func Prepare(c *cluster.Cluster) (Files, error) {
+// Prepare writes a node's configuration and images.
+func Prepare(n cluster.Node) (Files, error) {
 	files := Files{
-		Containerd: c.Path("node", "containerd.toml"),
-		Kubelet:    c.Path("node", "kubelet.yaml"),
-		Images:     c.Path("node", "images.tar"),
+		Containerd: n.Path("containerd.toml"),
+		Kubelet:    n.Path("kubelet.yaml"),
+		Images:     n.Path("images.tar"),
 	}
 	for _, dir := range []string{"containerd", "cni", "kubelet", "pod-logs"} {
-		if err := os.MkdirAll(c.Path("node", dir), 0o755); err != nil {
+		if err := os.MkdirAll(n.Path(dir), 0o755); err != nil {
 			return Files{}, err
 		}
 	}
-	if err := os.MkdirAll(c.RuntimeDir(), 0o711); err != nil {
+	if err := os.MkdirAll(n.RuntimeDir(), 0o711); err != nil {
 		return Files{}, err
 	}
 	for name, file := range map[string]string{
 		"containerd.toml": files.Containerd,
 		"kubelet.yaml":    files.Kubelet,
-		"cni.conflist":    c.Path("node", "cni", "10-devcluster.conflist"),
+		"cni.conflist":    n.Path("cni", "10-devcluster.conflist"),
 	} {
-		if err := render(c, name, file); err != nil {
+		if err := render(n, name, file); err != nil {
 			return Files{}, fmt.Errorf("write %s: %w", name, err)
 		}
 	}
-	if err := writeImages(files.Images, c.Busybox); err != nil {
+	if err := writeImages(files.Images, n.Busybox); err != nil {
 		return Files{}, fmt.Errorf("make the node's images: %w", err)
 	}
 	return files, nil
 }
 
-func render(c *cluster.Cluster, name, file string) error {
+func render(n cluster.Node, name, file string) error {
 	parsed, err := template.ParseFS(configs, "config/"+name)
 	if err != nil {
 		return err
@@ -60,10 +60,11 @@ func render(c *cluster.Cluster, name, file string) error {
 		return err
 	}
 	defer out.Close()
+	first, last := n.PodRange()
 	return parsed.Execute(out, struct {
-		*cluster.Cluster
-		Snapshotter, PauseImage string
-	}{c, snapshotter(c.Dir), pauseTags[0]})
+		cluster.Node
+		Snapshotter, PauseImage, FirstPod, LastPod string
+	}{n, snapshotter(n.Dir), pauseTags[0], first, last})
 }
 
 // snapshotter is overlayfs, except where the directory is itself on an overlay (in a container), which can't
@@ -76,10 +77,10 @@ func snapshotter(dir string) string {
 	return "overlayfs"
 }
 
-// ImportCommand loads an archive of images, as `docker save` writes them, into the node.
-func ImportCommand(c *cluster.Cluster, archive string) []string {
+// ImportCommand loads an archive of images, as `docker save` writes them, into a node.
+func ImportCommand(n cluster.Node, archive string) []string {
 	return []string{
-		filepath.Join(c.NodeBinaries, "ctr"), "--address", c.ContainerdSocket(), "--namespace", "k8s.io",
-		"images", "import", "--local", "--snapshotter", snapshotter(c.Dir), archive,
+		filepath.Join(n.NodeBinaries, "ctr"), "--address", n.ContainerdSocket(), "--namespace", "k8s.io",
+		"images", "import", "--local", "--snapshotter", snapshotter(n.Dir), archive,
 	}
 }

@@ -37,7 +37,7 @@ func EnterNamespaces(c *cluster.Cluster) error {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
 	for target, source := range builtIn {
-		source := c.Path("node", source)
+		source := c.Path("machine", source)
 		if err := errors.Join(os.MkdirAll(source, 0o755), os.MkdirAll(target, 0o755)); err != nil {
 			return err
 		}

@@ -12,14 +12,18 @@ import (
 	"github.com/grantry/grantry/hack/devcluster/internal/services"
 )
 
-// CreateNetwork makes the bridge that the pods are on, with the addresses of the node and of the Service
+// CreateNetwork makes the bridge that the pods are on, with the addresses of the nodes and of the Service
 // "kubernetes".
 func CreateNetwork(c *cluster.Cluster) error {
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: c.ID()}}
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("add bridge %s: %w", c.ID(), err)
 	}
-	for _, address := range []string{c.NodeAddress() + "/24", c.ServiceAddress() + "/32"} {
+	addresses := []string{c.GatewayAddress() + "/24", c.ServiceAddress() + "/32"}
+	for _, n := range c.RealNodeList()[1:] {
+		addresses = append(addresses, n.Address()+"/32")
+	}
+	for _, address := range addresses {
 		parsed, err := netlink.ParseAddr(address)
 		if err != nil {
 			return err

@@ -71,14 +71,15 @@ func TestImageArchive_manifestNamesWhatIsThere(t *testing.T) {
 }
 
 func TestRender_configsAreComplete(t *testing.T) {
-	c := &cluster.Cluster{Dir: t.TempDir(), CNIBinaries: "/cni", Subnet: 160}
+	c := &cluster.Cluster{Settings: cluster.Settings{RealNodes: 2}, Dir: t.TempDir(), CNIBinaries: "/cni", Subnet: 160}
+	second := c.RealNodeList()[1]
 	for name, want := range map[string]string{
 		"containerd.toml": `bin_dirs = ["/cni"]`,
-		"kubelet.yaml":    "address: 10.160.0.1",
+		"kubelet.yaml":    "address: 10.160.0.2",
 		"cni.conflist":    `"subnet": "10.160.0.0/24"`,
 	} {
 		file := c.Path(name)
-		if err := render(c, name, file); err != nil {
+		if err := render(second, name, file); err != nil {
 			t.Error(err)
 			continue
 		}

@@ -124,18 +124,18 @@ func kwok(c *cluster.Cluster, config string) []string {
 	}
 }
 
-func containerd(c *cluster.Cluster, config string) []string {
-	return []string{filepath.Join(c.NodeBinaries, "containerd"), "--config", config}
+func containerd(n cluster.Node, config string) []string {
+	return []string{filepath.Join(n.NodeBinaries, "containerd"), "--config", config}
 }
 
-func kubelet(c *cluster.Cluster, config string) []string {
+func kubelet(n cluster.Node, config string) []string {
 	return []string{
-		filepath.Join(c.Binaries, "kubelet"),
-		"--kubeconfig=" + c.Kubeconfig("kubelet"),
+		filepath.Join(n.Binaries, "kubelet"),
+		"--kubeconfig=" + n.Kubeconfig("kubelet"+n.Suffix()),
 		"--config=" + config,
-		"--root-dir=" + c.Path("node", "kubelet"),
-		"--cert-dir=" + c.Path("node", "kubelet", "pki"),
-		"--hostname-override=" + c.NodeName(),
-		"--node-ip=" + c.NodeAddress(),
+		"--root-dir=" + n.Path("kubelet"),
+		"--cert-dir=" + n.Path("kubelet", "pki"),
+		"--hostname-override=" + n.NodeName(),
+		"--node-ip=" + n.Address(),
 	}
 }

@@ -61,7 +61,7 @@ func Run(c *cluster.Cluster) error {
 func run(stop context.Context, c *cluster.Cluster, orphaned <-chan struct{}) error {
 	r := &runner{c: c, ended: make(chan exit, 16), progress: os.NewFile(runnerProgressFD, "progress")}
 	if c.Nodes == cluster.NodesReal {
-		if err := r.prepareNode(); err != nil {
+		if err := r.prepareNodes(); err != nil {
 			return err
 		}
 	}
@@ -101,7 +101,13 @@ type runner struct {
 	processes *processes
 	ended     chan exit
 	progress  *os.File
-	node      realnode.Files
+	nodes     []realNode
+}
+
+// realNode is a node with what its programs read.
+type realNode struct {
+	cluster.Node
+	files realnode.Files
 }
 
 // stay returns nil when the cluster was told to stop, and otherwise why it ended.
@@ -142,8 +148,8 @@ func (r *runner) start(ctx, end context.Context) error {
 	if err := r.startComponent("kube-apiserver", apiserver(r.c)); err != nil {
 		return err
 	}
-	if r.c.Nodes == cluster.NodesReal {
-		if err := r.startContainerd(ctx); err != nil { // while the API server starts
+	for _, n := range r.nodes {
+		if err := r.startContainerd(ctx, n); err != nil { // while the API server starts
 			return err
 		}
 	}
@@ -187,7 +193,12 @@ func (r *runner) startControllers() error {
 func (r *runner) startNodes(ctx context.Context, client *api.Client) (count int, err error) {
 	switch r.c.Nodes {
 	case cluster.NodesReal:
-		return 1, r.startComponent("kubelet", kubelet(r.c, r.node.Kubelet))
+		for _, n := range r.nodes {
+			if err := r.startComponent("kubelet"+n.Suffix(), kubelet(n.Node, n.files.Kubelet)); err != nil {
+				return 0, err
+			}
+		}
+		return len(r.nodes), nil
 	case cluster.NodesKwok:
 		return r.c.KwokNodes, r.startKwok(ctx, client)
 	default:
@@ -195,8 +206,8 @@ func (r *runner) startNodes(ctx context.Context, client *api.Client) (count int,
 	}
 }
 
-// prepareNode comes before the first process is started: it runs programs of its own and waits for them.
-func (r *runner) prepareNode() (err error) {
+// prepareNodes comes before the first process is started: it runs programs of its own and waits for them.
+func (r *runner) prepareNodes() error {
 	if err := realnode.EnterNamespaces(r.c); err != nil {
 		return err
 	}
@@ -209,18 +220,23 @@ func (r *runner) prepareNode() (err error) {
 	if err := realnode.ServeKubernetesService(r.c); err != nil {
 		return err
 	}
-	if r.node, err = realnode.Prepare(r.c); err != nil {
-		return err
+	for _, n := range r.c.RealNodeList() {
+		files, err := realnode.Prepare(n)
+		if err != nil {
+			return err
+		}
+		r.nodes = append(r.nodes, realNode{n, files})
 	}
 	return nil
 }
 
-func (r *runner) startContainerd(ctx context.Context) error {
-	if err := r.startComponent("containerd", containerd(r.c, r.node.Containerd)); err != nil {
+func (r *runner) startContainerd(ctx context.Context, n realNode) error {
+	name := "containerd" + n.Suffix()
+	if err := r.startComponent(name, containerd(n.Node, n.files.Containerd)); err != nil {
 		return err
 	}
-	err := r.await(ctx, "containerd", func() error {
-		connection, err := net.Dial("unix", r.c.ContainerdSocket())
+	err := r.await(ctx, name, func() error {
+		connection, err := net.Dial("unix", n.ContainerdSocket())
 		if err != nil {
 			return err
 		}
@@ -229,7 +245,7 @@ func (r *runner) startContainerd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.processes.run("ctr", realnode.ImportCommand(r.c, r.node.Images), r.c.Log("ctr"))
+	return r.processes.run("ctr", realnode.ImportCommand(n.Node, n.files.Images), r.c.Log("ctr"))
 }
 
 func (r *runner) startKwok(ctx context.Context, client *api.Client) error {
