@@ -199,6 +199,14 @@ e2e: ## Install the chart in a real cluster, tell the story, upgrade, roll back,
 test-outage: ## Ask what people ask while the authorization webhook fails; print each answer.
 	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestOutage$$' ./test/e2e/authorization
 
+.PHONY: chaos
+chaos: ## Break a whole cluster in many ways while runs are launched: CHAOS=short, ROUNDS=3, FAULT=etcd (a regexp).
+	$(API_SERVER) CHAOS=$(CHAOS) ROUNDS=$(ROUNDS) FAULT='$(FAULT)' go test -tags e2e -count=1 -v -timeout=90m ./test/chaos
+
+.PHONY: chaos-write
+chaos-write: ## Do so three times, and write docs/chaos.md.
+	$(API_SERVER) CHAOS=$(CHAOS) ROUNDS=$(or $(ROUNDS),3) CHAOS_REPORT=$(CURDIR)/docs/chaos.md go test -tags e2e -count=1 -v -timeout=90m ./test/chaos
+
 .PHONY: measure-revocation
 measure-revocation: ## Measure how long a revoked permission goes on to work.
 	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestRevocation$$' ./test/e2e/authorization

@@ -83,11 +83,11 @@ func asking(t *testing.T, w *world, questions []question) (stop func() (wrong []
 // replica is an operator that serves both webhooks.
 type replica struct {
 	operator                 *harness.Operator
-	authorization, admission *backend
+	authorization, admission *harness.Backend
 }
 
 // replicas start operators that serve both webhooks, behind a balancer for each.
-func replicas(t *testing.T, w *world, count int) (all []*replica, authorization, admission *balancer) {
+func replicas(t *testing.T, w *world, count int) (all []*replica, authorization, admission *harness.Balancer) {
 	t.Helper()
 	address := grantrytesting.FreeAddress(t)
 	_, port, err := net.SplitHostPort(address)
@@ -102,12 +102,12 @@ func replicas(t *testing.T, w *world, count int) (all []*replica, authorization,
 		t.Fatal(err)
 	}
 	w.create(t, configurations...)
-	var asked, admitted []*backend
+	var asked, admitted []*harness.Backend
 	for range count {
-		r := &replica{authorization: &backend{address: grantrytesting.FreeAddress(t)}, admission: &backend{address: grantrytesting.FreeAddress(t)}}
-		r.operator = w.operate(t, w.mode, r.authorization.address, "--leader-elect=true", "--leader-election-namespace=grantry-system",
-			"--admission-bind-address="+r.admission.address, "--admission-dns-names=localhost")
-		r.authorization.operator, r.admission.operator = r.operator, r.operator
+		r := &replica{authorization: &harness.Backend{Address: grantrytesting.FreeAddress(t)}, admission: &harness.Backend{Address: grantrytesting.FreeAddress(t)}}
+		r.operator = w.operate(t, w.mode, r.authorization.Address, "--leader-elect=true", "--leader-election-namespace=grantry-system",
+			"--admission-bind-address="+r.admission.Address, "--admission-dns-names=localhost")
+		r.authorization.IsReady, r.admission.IsReady = r.operator.IsReady, r.operator.IsReady
 		all, asked, admitted = append(all, r), append(asked, r.authorization), append(admitted, r.admission)
 	}
 	return all, balance(t, w.address, asked...), balance(t, address, admitted...)
@@ -129,8 +129,8 @@ func TestReplicas(t *testing.T) {
 		{may, parse("create jobs dev.batch.new"), http.StatusCreated, ""},
 		{may, parse("create jobs ops.new"), http.StatusForbidden, `may not "create" on jobs ops.new`}, // by admission: a create has no name before
 	}
-	busiest := func(b *balancer) *replica {
-		most := b.busiest()
+	busiest := func(b *harness.Balancer) *replica {
+		most := b.Busiest()
 		i := slices.IndexFunc(all, func(r *replica) bool { return r.authorization == most || r.admission == most })
 		if i < 0 {
 			t.Fatal("the API server is connected to no replica")
@@ -142,8 +142,8 @@ func TestReplicas(t *testing.T) {
 	w.during(t, "a replica is killed", questions, func() (until time.Time) {
 		killed = busiest(authorization)
 		killed.operator.Kill()
-		authorization.drained(t, killed.authorization)
-		return admission.drained(t, killed.admission).Add(notice)
+		drained(t, authorization, killed.authorization)
+		return drained(t, admission, killed.admission).Add(notice)
 	})
 	w.during(t, "a replica stops", questions, func() (until time.Time) {
 		stopped = busiest(admission)

@@ -1,13 +1,10 @@
 package authorization
 
 import (
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,83 +16,6 @@ import (
 	"github.com/grantry/grantry/test/harness"
 )
 
-// line passes connections on to an address until it is cut: then nothing gets through any more, in either direction, and
-// nobody is told.
-type line struct {
-	listener net.Listener
-	to       string
-
-	mu   sync.Mutex
-	open sync.Cond
-	cut  bool
-}
-
-func newLine(t *testing.T, to string) *line {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &line{listener: listener, to: to}
-	l.open.L = &l.mu
-	go func() {
-		for {
-			from, err := listener.Accept()
-			if err != nil {
-				return // closed
-			}
-			go l.pass(from)
-		}
-	}()
-	t.Cleanup(func() {
-		l.set(false)
-		_ = listener.Close()
-	})
-	return l
-}
-
-func (l *line) set(cut bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cut = cut
-	l.open.Broadcast()
-}
-
-// wait returns once the line is not cut.
-func (l *line) wait() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for l.cut {
-		l.open.Wait()
-	}
-}
-
-func (l *line) pass(from net.Conn) {
-	defer func() { _ = from.Close() }()
-	l.wait()
-	to, err := net.DialTimeout("tcp", l.to, waitFor)
-	if err != nil {
-		return
-	}
-	defer func() { _ = to.Close() }()
-	go func() {
-		l.copy(to, from)
-		_ = to.Close()
-	}()
-	l.copy(from, to)
-}
-
-func (l *line) copy(to io.Writer, from io.Reader) {
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buffer)
-		l.wait()
-		if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
-			return
-		}
-	}
-}
-
 // TestStall: the line between the operator and the API server is cut without a word, and a Grant is deleted behind it.
 // Within the limit the webhook allows nothing any more, and says so; nothing of the old policy is allowed again once the
 // line is back, and what is granted is.
@@ -103,11 +23,14 @@ func TestStall(t *testing.T) {
 	w := &world{site: newSite(t, "strict"), mode: "strict", acls: map[string]string{}}
 	g := NewWithT(t)
 	operator := w.user(t, harness.OperatorUser, "system:serviceaccounts", "system:serviceaccounts:grantry-system")
-	toServer := newLine(t, strings.TrimPrefix(operator.url(""), "https://"))
+	server := strings.TrimPrefix(operator.url(""), "https://")
+	toServer, err := harness.OpenLine("127.0.0.1:0", server)
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(toServer.Close)
 	kubeconfig, err := operator.KubeConfig()
 	g.Expect(err).NotTo(HaveOccurred())
-	through := strings.ReplaceAll(string(kubeconfig), toServer.to, toServer.listener.Addr().String())
-	g.Expect(through).To(ContainSubstring(toServer.listener.Addr().String()))
+	through := strings.ReplaceAll(string(kubeconfig), server, toServer.Address())
+	g.Expect(through).To(ContainSubstring(toServer.Address()))
 	g.Expect(os.WriteFile(filepath.Join(w.dir, "operator.kubeconfig"), []byte(through), 0o600)).To(Succeed())
 
 	o := w.operate(t, w.mode, w.address, "--max-view-age", freshness.MinLimit.String())
@@ -118,7 +41,7 @@ func TestStall(t *testing.T) {
 	w.eventually(t, goes, text)
 
 	cut := time.Now()
-	toServer.set(true)
+	toServer.Cut()
 	g.Expect(w.admin.DeleteAllOf(t.Context(), &v1alpha1.Grant{})).To(Succeed())
 	w.hold(t, "stays", readJobs) // again: it is not known behind the line that it was gone
 	closed := func(u *user) string {
@@ -143,7 +66,7 @@ func TestStall(t *testing.T) {
 	g.Expect(families["grantry_policy_synced"].GetMetric()[0].GetGauge().GetValue()).To(BeZero())
 
 	back := time.Now()
-	toServer.set(false)
+	toServer.Mend()
 	for end := time.Now().Add(deadline); closed(stays) != "allowed"; {
 		g.Expect(closed(goes)).NotTo(Equal("allowed"), "what was deleted is allowed again on the way back")
 		g.Expect(time.Now().Before(end)).To(BeTrue(), "what is granted is not allowed %s after the line is back: %s", deadline, closed(stays))

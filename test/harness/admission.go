@@ -16,21 +16,29 @@ func (c *Cluster) Admission(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	configurations, err := grantrytesting.WebhookConfigurations(fmt.Sprintf("https://localhost:%d", ports[0]))
-	if err != nil {
+	if err := c.AdmissionAt(ctx, ports[0]); err != nil {
 		return nil, err
 	}
+	return []string{fmt.Sprintf("--admission-bind-address=127.0.0.1:%d", ports[0]), "--admission-dns-names=localhost"}, nil
+}
+
+// AdmissionAt is Admission for operators behind a port of this machine: the API server calls whoever listens there.
+func (c *Cluster) AdmissionAt(ctx context.Context, port int) error {
+	configurations, err := grantrytesting.WebhookConfigurations(fmt.Sprintf("https://localhost:%d", port))
+	if err != nil {
+		return err
+	}
 	if _, err := c.Kubectl(ctx, "admin", "create", "secret", "generic", "grantry-admission", "-n", "grantry-system"); err != nil {
-		return nil, err
+		return err
 	}
 	for _, configuration := range configurations {
 		text, err := json.Marshal(configuration)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if _, err := c.KubectlStdin(ctx, "admin", string(text), "apply", "--server-side", "-f", "-"); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return []string{fmt.Sprintf("--admission-bind-address=127.0.0.1:%d", ports[0]), "--admission-dns-names=localhost"}, nil
+	return nil
 }

@@ -112,6 +112,13 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	return c, c.install(ctx)
 }
 
+// KillComponent ends a process of the cluster, such as etcd, as a crash would. The cluster ends with it unless it was
+// started with --restart.
+func (c *Cluster) KillComponent(ctx context.Context, component string) error {
+	_, err := c.devcluster(ctx, "kill", "--name", c.Name, component)
+	return err
+}
+
 // Down ends the cluster and removes everything of it.
 func (c *Cluster) Down(ctx context.Context) error {
 	_, err := c.devcluster(ctx, "down", "--name", c.Name)

@@ -58,10 +58,11 @@ func build(ctx context.Context, root, directory string, detached bool) (string, 
 // at once: see WaitReady. Its log is appended to the file LogPath. It serves the authorization webhook if its
 // arguments include Webhook.Args, and --mode must then be the API server's.
 func (c *Cluster) StartOperator(ctx context.Context, binary string, args ...string) (*Operator, error) {
-	if err := c.operatorKubeconfig(ctx); err != nil {
+	kubeconfig, err := c.OperatorKubeconfig(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return launch(binary, c.Kubeconfig(OperatorUser), c.LogPath(), c.detached, args...)
+	return launch(binary, kubeconfig, c.LogPath(), c.detached, args...)
 }
 
 // StartOperator starts the operator's binary with a kubeconfig, and returns at once: see WaitReady. Its log is
@@ -105,13 +106,12 @@ func launch(binary, kubeconfig, logPath string, detached bool, args ...string) (
 // LogPath is the file that holds the log of every operator of the cluster.
 func (c *Cluster) LogPath() string { return filepath.Join(c.directory, "logs", "grantry.log") }
 
-// operatorKubeconfig mints the operator's certificate, once.
-func (c *Cluster) operatorKubeconfig(ctx context.Context) error {
-	if c.Kubeconfig(OperatorUser) != "" {
-		return nil
+// OperatorKubeconfig is the file with which the operator speaks to the cluster. Its certificate is minted once.
+func (c *Cluster) OperatorKubeconfig(ctx context.Context) (string, error) {
+	if file := c.Kubeconfig(OperatorUser); file != "" {
+		return file, nil
 	}
-	_, err := c.MintKubeconfig(ctx, OperatorUser, "system:serviceaccounts", "system:serviceaccounts:grantry-system", "system:authenticated")
-	return err
+	return c.MintKubeconfig(ctx, OperatorUser, "system:serviceaccounts", "system:serviceaccounts:grantry-system", "system:authenticated")
 }
 
 // IsReady reports whether the operator says that it is ready.
@@ -139,6 +139,9 @@ func (o *Operator) WaitReady(ctx context.Context) error {
 		}
 	}
 }
+
+// Ended is closed when the operator has ended, however it did.
+func (o *Operator) Ended() <-chan struct{} { return o.ended }
 
 // PID is the operator's process id.
 func (o *Operator) PID() int { return o.cmd.Process.Pid }

@@ -43,7 +43,10 @@ type Settings struct {
 	Groups              map[string][]string `json:"groups,omitempty"`
 	AuthorizationConfig string              `json:"authorizationConfig,omitempty"`
 	APIServerArgs       []string            `json:"apiserverArgs,omitempty"`
-	OwnerPID            int                 `json:"ownerPID,omitempty"`
+	EtcdArgs            []string            `json:"etcdArgs,omitempty"`
+	// Restart starts a process again that ends by itself. Otherwise the cluster ends with it.
+	Restart  bool `json:"restart,omitempty"`
+	OwnerPID int  `json:"ownerPID,omitempty"`
 }
 
 // Cluster is one development cluster, as cluster.json in its directory records it.

@@ -155,6 +155,28 @@ func TestProcess_isNotAnotherOfItsNumber(t *testing.T) {
 	_ = sleep.Wait() // it was killed
 }
 
+func TestProcess_child(t *testing.T) {
+	sleep := exec.Command("sleep", "60")
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = sleep.Process.Kill()
+		_ = sleep.Wait() // it was killed
+	}()
+	self, err := IdentifyProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := self.Child("sleep")
+	if err != nil || child.PID != sleep.Process.Pid || !child.Alive() {
+		t.Errorf("%+v, %v; the child is process %d", child, err, sleep.Process.Pid)
+	}
+	if child, err := self.Child("slee"); err == nil {
+		t.Errorf("found %+v by a part of its name", child)
+	}
+}
+
 func TestParseStat_nameMayHoldAnything(t *testing.T) {
 	stat := []byte("7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1")
 	state, start, err := parseStat(stat)

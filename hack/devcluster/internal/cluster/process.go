@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -58,6 +59,39 @@ func (p Process) WaitGone(limit time.Duration) bool {
 		}
 	}
 	return true
+}
+
+// Child finds the child of this process that runs a program, by the program's base name.
+func (p Process) Child(program string) (Process, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return Process{}, err
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || parentOf(pid) != p.PID {
+			continue
+		}
+		command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if name, _, _ := bytes.Cut(command, []byte{0}); err == nil && filepath.Base(string(name)) == program {
+			return IdentifyProcess(pid)
+		}
+	}
+	return Process{}, fmt.Errorf("process %d has no child %q", p.PID, program)
+}
+
+// parentOf is the number of a process' parent, or 0 if there is no such process.
+func parentOf(pid int) int {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(string(fields[1])) // the kernel writes a number
+	return parent
 }
 
 // parseStat reads the state and the start time from /proc/PID/stat. The command's name, in parentheses,

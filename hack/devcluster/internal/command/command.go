@@ -23,7 +23,7 @@ func New() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true, // main prints them
 	}
-	root.AddCommand(newUp(), newDown(), newStatus(), newMode(), newKubeconfig(), newLoadImage(), newBuild(), newAssets(), newSupervise(), newRun())
+	root.AddCommand(newUp(), newDown(), newStatus(), newKill(), newMode(), newKubeconfig(), newLoadImage(), newBuild(), newAssets(), newSupervise(), newRun())
 	return root
 }
 

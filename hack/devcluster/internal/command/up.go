@@ -63,6 +63,8 @@ func newUp() *cobra.Command {
 		"file for the API server's --authorization-config, in place of one of --mode")
 	command.MarkFlagsMutuallyExclusive("mode", "authorization-config")
 	flags.StringArrayVar(&options.settings.APIServerArgs, "apiserver-arg", nil, "further argument for the API server, as --flag=value; repeatable")
+	flags.StringArrayVar(&options.settings.EtcdArgs, "etcd-arg", nil, "further argument for etcd, as --flag=value; repeatable")
+	flags.BoolVar(&options.settings.Restart, "restart", false, "start a process of the cluster again that ends by itself, and not end the cluster with it")
 	flags.IntVar(&options.settings.OwnerPID, "owner-pid", 0, "end the cluster when this process ends")
 	flags.BoolVar(&options.foreground, "foreground", false, "stay, and end the cluster at Ctrl-C")
 	return command

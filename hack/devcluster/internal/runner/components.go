@@ -19,7 +19,7 @@ const (
 func etcd(c *cluster.Cluster) []string {
 	client := fmt.Sprintf("https://127.0.0.1:%d", c.Ports.EtcdClient)
 	peer := fmt.Sprintf("https://127.0.0.1:%d", c.Ports.EtcdPeer)
-	return []string{
+	arguments := []string{
 		filepath.Join(c.Binaries, "etcd"),
 		"--name=devcluster",
 		"--data-dir=" + c.Path("etcd"),
@@ -39,6 +39,7 @@ func etcd(c *cluster.Cluster) []string {
 		"--unsafe-no-fsync", // the data does not outlive the cluster
 		"--log-level=warn",
 	}
+	return append(arguments, c.EtcdArgs...) // the last of two that contradict each other counts
 }
 
 func apiserver(c *cluster.Cluster) []string {

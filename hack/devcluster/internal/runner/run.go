@@ -31,8 +31,12 @@ const (
 // startLimit is how long a cluster may take until it is ready; a loaded machine takes several times the usual.
 const startLimit = 3 * time.Minute
 
+// restartPause is how long a process that ended by itself is away: long enough that one which ends at its start, such
+// as an etcd whose disk is full, does not keep the machine busy.
+const restartPause = time.Second
+
 // Run starts the cluster's processes and stays until it is told to stop, the supervisor ends, or one of the
-// processes does.
+// processes does and is not to be started again.
 func Run(c *cluster.Cluster) error {
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
@@ -59,7 +63,10 @@ func Run(c *cluster.Cluster) error {
 }
 
 func run(stop context.Context, c *cluster.Cluster, orphaned <-chan struct{}) error {
-	r := &runner{c: c, ended: make(chan exit, 16), progress: os.NewFile(runnerProgressFD, "progress")}
+	r := &runner{
+		c: c, ended: make(chan exit, 16), due: make(chan string, 16), argv: map[string][]string{},
+		progress: os.NewFile(runnerProgressFD, "progress"),
+	}
 	if c.Nodes == cluster.NodesReal {
 		if err := r.prepareNodes(); err != nil {
 			return err
@@ -100,6 +107,8 @@ type runner struct {
 	c         *cluster.Cluster
 	processes *processes
 	ended     chan exit
+	due       chan string         // who is to be started again
+	argv      map[string][]string // of each component that was started
 	progress  *os.File
 	nodes     []realNode
 }
@@ -125,7 +134,16 @@ func (r *runner) stay(stop context.Context, started <-chan error, orphaned <-cha
 			r.progress.Close()
 			started = nil
 		case end := <-r.ended:
+			if r.c.Restart && started == nil {
+				fmt.Fprintf(os.Stderr, "%s; it is started again\n", end)
+				time.AfterFunc(restartPause, func() { r.due <- end.name })
+				continue
+			}
 			return fmt.Errorf("%s: %s; see %s", end, lastLine(r.c.Log(end.name)), r.c.Log(end.name))
+		case name := <-r.due:
+			if err := r.startComponent(name, r.argv[name]); err != nil {
+				return err
+			}
 		case <-orphaned:
 			return nil
 		case <-stop.Done():
@@ -176,6 +194,7 @@ func (r *runner) start(ctx, end context.Context) error {
 }
 
 func (r *runner) startComponent(name string, argv []string) error {
+	r.argv[name] = argv
 	return r.processes.start(name, argv, r.c.Log(name), r.ended)
 }
 
