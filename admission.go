@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 
 	"github.com/spf13/pflag"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -15,12 +13,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/grantry/grantry/internal/policystore"
 	"github.com/grantry/grantry/internal/webhook/admission"
 	"github.com/grantry/grantry/internal/webhook/certificates"
-	"github.com/grantry/grantry/internal/webhook/drain"
+	"github.com/grantry/grantry/internal/webhook/serving"
 )
 
 // admissionConfiguration is the name of the two webhook configurations in config/webhook.
@@ -33,6 +30,7 @@ type admissionOptions struct {
 	foreign  string
 	space    string
 	dnsNames []string
+	callers  serving.Callers
 
 	certificates certificates.Certificates
 }
@@ -43,19 +41,21 @@ func (o *admissionOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.foreign, "admission-certificate-secret", "", "Secret with a certificate for the admission webhooks that something else keeps up to date, such as cert-manager: tls.crt, tls.key and ca.crt; unset lets Grantry make it")
 	f.StringVar(&o.space, "admission-secret-namespace", "grantry-system", "Namespace of these Secrets")
 	f.StringSliceVar(&o.dnsNames, "admission-dns-names", []string{"grantry-admission.grantry-system.svc"}, "Names under which the API server calls the admission webhooks")
+	f.StringVar(&o.callers.CAFile, "admission-client-ca", "", "File with the CA of the certificates that may call the admission webhooks; unset lets everybody call who reaches the port")
+	f.StringSliceVar(&o.callers.Names, "admission-client-names", nil, "Common names of the certificates that may call the admission webhooks; unset is every one that the CA signed")
 }
 
 // server is where the admission webhooks are answered.
-func (o *admissionOptions) server() (*drain.Server, error) {
-	host, port, err := net.SplitHostPort(o.address)
-	if err != nil {
-		return nil, fmt.Errorf("--admission-bind-address: %w", err)
+func (o *admissionOptions) server() (*admission.Server, error) {
+	if len(o.callers.Names) > 0 && o.callers.CAFile == "" {
+		return nil, errors.New("--admission-client-names: whose certificates these are is for --admission-client-ca to say")
 	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return nil, fmt.Errorf("--admission-bind-address: %w", err)
+	if err := o.callers.Check(); err != nil {
+		return nil, fmt.Errorf("--admission-client-ca: %w", err)
 	}
-	return &drain.Server{Server: webhook.NewServer(webhook.Options{Host: host, Port: int(number), TLSOpts: []func(*tls.Config){o.certificates.TLS}})}, nil
+	config := &tls.Config{}
+	o.certificates.TLS(config)
+	return &admission.Server{Address: o.address, TLS: config, Callers: o.callers}, nil
 }
 
 // certificateSettings say for what certificates are made.

@@ -50,26 +50,40 @@ func (o *options) certificates() metrics.Certificates {
 	return c
 }
 
-// healthPause is how long a failing health check is not told of again. Whoever asks ten times a second while the
-// operator starts would fill the log.
-const healthPause = 10 * time.Second
+// pause is how long a line is not written again that anybody can bring about who reaches a port: by asking for the health
+// ten times a second while the operator starts, or on purpose.
+const pause = 10 * time.Second
 
-// quiet drops the repetitions of what controller-runtime logs at each failing health check.
-type quiet struct {
-	zapcore.Core
-	told *atomic.Int64 // when, in nanoseconds since 1970
+// provoked are the messages of controller-runtime's of that kind.
+var provoked = []string{
+	"healthz check failed",                                                                                 // of /healthz and /readyz
+	"Authentication failed",                                                                                // of /metrics
+	"bad request", "unable to decode the request", "unable to process a request with unknown content type", // of admission
+	"unable to read the body from the incoming request", "unable to read the body from the incoming request; limit reached",
 }
 
-func newQuiet(core zapcore.Core) zapcore.Core { return quiet{core, &atomic.Int64{}} }
+// quiet drops the repetitions of what others provoke.
+type quiet struct {
+	zapcore.Core
+	told map[string]*atomic.Int64 // when, by message, in nanoseconds since 1970
+}
+
+func newQuiet(core zapcore.Core) zapcore.Core {
+	told := make(map[string]*atomic.Int64, len(provoked))
+	for _, message := range provoked {
+		told[message] = &atomic.Int64{}
+	}
+	return quiet{core, told}
+}
 
 // With is for zapcore.Core.
 func (q quiet) With(fields []zapcore.Field) zapcore.Core { return quiet{q.Core.With(fields), q.told} }
 
 // Check is for zapcore.Core.
 func (q quiet) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if entry.Message == "healthz check failed" {
-		told, now := q.told.Load(), entry.Time.UnixNano()
-		if now-told < int64(healthPause) || !q.told.CompareAndSwap(told, now) {
+	if last := q.told[entry.Message]; last != nil {
+		told, now := last.Load(), entry.Time.UnixNano()
+		if now-told < int64(pause) || !last.CompareAndSwap(told, now) {
 			return checked
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +30,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	grantryauthorizer "github.com/grantry/grantry/internal/authorizer"
 	"github.com/grantry/grantry/internal/joblookup"
@@ -138,10 +136,11 @@ func (w *world) install(t *testing.T) {
 func (w *world) run(t *testing.T, o options, authorizer *authorization.Server) {
 	t.Helper()
 	g := NewWithT(t)
-	host, port, err := net.SplitHostPort(grantrytesting.FreeAddress(t))
+	address := grantrytesting.FreeAddress(t)
+	_, port, err := net.SplitHostPort(address)
 	g.Expect(err).NotTo(HaveOccurred())
-	number, err := strconv.Atoi(port)
-	g.Expect(err).NotTo(HaveOccurred())
+	secured := &tls.Config{}
+	w.certificates.TLS(secured)
 	w.configurations, err = grantrytesting.WebhookConfigurations("https://localhost:" + port)
 	g.Expect(err).NotTo(HaveOccurred())
 	w.register(t)
@@ -149,7 +148,7 @@ func (w *world) run(t *testing.T, o options, authorizer *authorization.Server) {
 	mgr, err := ctrl.NewManager(w.config(t, operator, "system:serviceaccounts", "system:serviceaccounts:grantry-system"), ctrl.Options{
 		Scheme: grantrytesting.Scheme, Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller:    ctrlconfig.Controller{SkipNameValidation: new(true)},
-		WebhookServer: webhook.NewServer(webhook.Options{Host: host, Port: number, TLSOpts: []func(*tls.Config){w.certificates.TLS}}),
+		WebhookServer: &admission.Server{Address: address, TLS: secured},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	store := policystore.New(mgr.GetCache(), clock.RealClock{})

@@ -1,8 +1,8 @@
 // Package authorization answers the API server's SubjectAccessReviews over HTTP.
 //
 // It reads, decodes and writes; what is allowed is the authorizer's to say. A "no" is an answer with status
-// 200. Another status says that the request was not a question, and leaves it to the API server's failure
-// policy.
+// 200, and so is one to a question that is too long. Another status says that the request was not a question, and leaves
+// it to the API server's failure policy.
 package authorization
 
 import (
@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -26,6 +27,7 @@ import (
 	"github.com/grantry/grantry/internal/authorizer"
 	"github.com/grantry/grantry/internal/decisionlog"
 	"github.com/grantry/grantry/internal/metrics"
+	"github.com/grantry/grantry/internal/webhook/serving"
 )
 
 // MaxBody is how long a body may be.
@@ -36,6 +38,10 @@ const (
 	maxKept   = 64 << 10
 	mediaJSON = "application/json"
 )
+
+// large are the bodies beyond what a question takes, such as those of huge label selectors, which anybody may have the
+// API server send. What is decoded of one is several times its size, and the process has one memory.
+var large = serving.Budget{Most: 32 << 20, Free: maxKept}
 
 // Authorizer decides.
 type Authorizer interface {
@@ -75,13 +81,11 @@ type refusal struct {
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := answered{http: r, began: h.Clock.Now()}
-	spec, refused := read(w, r)
+	body := large.Reader(http.MaxBytesReader(w, r.Body, MaxBody))
+	defer body.Release()
+	spec, refused := read(r, body)
 	if refused != nil {
-		metrics.AuthorizationRefusedRequests.WithLabelValues(strconv.Itoa(refused.code)).Inc()
-		if refused.code == http.StatusMethodNotAllowed {
-			w.Header().Set("Allow", http.MethodPost)
-		}
-		write(w, r, refused.code, authorizationv1.SubjectAccessReviewStatus{EvaluationError: refused.err.Error()})
+		h.refuse(w, r, refused)
 		return
 	}
 	a.spec, a.basis = spec, h.basis()
@@ -91,8 +95,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.observe(&a)
 }
 
+// refuse answers what is not a question, and what is one but takes too much to be read: that comes of what a user asked
+// the API server for, which would make a failure of Grantry's of another status. It is answered no.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
+	metrics.AuthorizationRefusedRequests.WithLabelValues(strconv.Itoa(why.code)).Inc()
+	switch why.code {
+	case http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable:
+		write(w, r, http.StatusOK, statusOf(h.Authorizer.Failed(why.err.Error(), nil)))
+		return
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodPost)
+	}
+	write(w, r, why.code, authorizationv1.SubjectAccessReviewStatus{EvaluationError: why.err.Error()})
+}
+
 // read returns the question, or why there is none.
-func read(w http.ResponseWriter, r *http.Request) (*authorizationv1.SubjectAccessReviewSpec, *refusal) {
+func read(r *http.Request, from io.Reader) (*authorizationv1.SubjectAccessReviewSpec, *refusal) {
 	if r.Method != http.MethodPost {
 		return nil, &refusal{http.StatusMethodNotAllowed, errors.New("only POST is served")}
 	}
@@ -101,9 +119,12 @@ func read(w http.ResponseWriter, r *http.Request) (*authorizationv1.SubjectAcces
 	}
 	body := bodies.Get().(*bytes.Buffer) //nolint:forcetypeassert // the pool makes no others
 	defer putBack(body)
-	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody))
+	_, err := body.ReadFrom(from)
 	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
-		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Errorf("the body is longer than %d bytes", MaxBody)}
+		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Errorf("no question of more than %d bytes is read: ask with a shorter selector", MaxBody)}
+	}
+	if errors.Is(err, serving.ErrBusy) {
+		return nil, &refusal{http.StatusServiceUnavailable, errors.New("too many long questions are asked at once: try again, or ask with a shorter selector")}
 	}
 	if err != nil {
 		return nil, &refusal{http.StatusBadRequest, errors.New("the body could not be read")}

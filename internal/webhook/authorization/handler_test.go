@@ -130,7 +130,6 @@ func TestHandler_hostileBodies(t *testing.T) {
 		"no media type":           {media: "-", body: strings.NewReader(good), want: http.StatusUnsupportedMediaType},
 		"a malformed type":        {media: "application/json;", body: strings.NewReader(good), want: http.StatusOK},
 		"protobuf":                {media: "application/vnd.kubernetes.protobuf", body: strings.NewReader(good), want: http.StatusUnsupportedMediaType},
-		"too long":                {body: io.MultiReader(strings.NewReader(good), strings.NewReader(strings.Repeat(" ", MaxBody))), want: http.StatusRequestEntityTooLarge},
 		"as long as may be":       {body: strings.NewReader(good + strings.Repeat(" ", MaxBody-len(good))), want: http.StatusOK},
 		"broken off":              {body: broken{}, want: http.StatusBadRequest},
 		"empty":                   {body: strings.NewReader(""), want: http.StatusBadRequest},
@@ -176,6 +175,79 @@ func TestHandler_hostileBodies(t *testing.T) {
 	}
 }
 
+// TestHandler_longQuestions: a user can have the API server ask them, so they are answered no, with a reason.
+func TestHandler_longQuestions(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, io.MultiReader(strings.NewReader(review), strings.NewReader(strings.Repeat(" ", MaxBody))))
+	r.Header.Set("Content-Type", "application/json")
+	d := &decider{}
+	code, got := post(t, d, r)
+	if code != http.StatusOK || !got.Status.Denied || !strings.Contains(got.Status.Reason, "shorter selector") || d.last != nil {
+		t.Errorf("status %d, %+v", code, got.Status)
+	}
+}
+
+// TestHandler_manyLongQuestions: together they hold no more than they may; those of the ordinary kind are answered all
+// the while, and afterwards all are.
+func TestHandler_manyLongQuestions(t *testing.T) {
+	h := &Handler{Authorizer: &decider{}, Clock: clock.RealClock{}}
+	ask := func(body io.Reader) authorizationv1.SubjectAccessReviewStatus {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, body)
+		r.Header.Set("Content-Type", "application/json")
+		recorder, answer := httptest.NewRecorder(), authorizationv1.SubjectAccessReview{}
+		h.ServeHTTP(recorder, r)
+		if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil || recorder.Code != http.StatusOK {
+			t.Errorf("status %d, %v", recorder.Code, err)
+		}
+		return answer.Status
+	}
+	const padding = MaxBody - 1024
+	long := func() io.Reader {
+		return io.MultiReader(strings.NewReader(strings.Repeat(" ", padding)), strings.NewReader(review+`{"resourceAttributes":{"name":"yes"}}}`))
+	}
+	fits := int(large.Most / (MaxBody - maxKept))
+	stalled, release, answered := make(chan struct{}), make(chan struct{}), make(chan authorizationv1.SubjectAccessReviewStatus)
+	for range fits {
+		go func() {
+			body := io.MultiReader(strings.NewReader(strings.Repeat(" ", padding)), &gate{stalled, release, strings.NewReader(review + `{"resourceAttributes":{"name":"yes"}}}`)})
+			answered <- ask(body)
+		}()
+	}
+	for range fits {
+		<-stalled
+	}
+	if got := ask(long()); !got.Denied || !strings.Contains(got.Reason, "at once") {
+		t.Errorf("one too many: %+v", got)
+	}
+	if got := ask(strings.NewReader(review + `{"resourceAttributes":{"name":"yes"}}}`)); !got.Allowed {
+		t.Errorf("an ordinary question: %+v", got)
+	}
+	close(release)
+	for range fits {
+		if got := <-answered; !got.Allowed {
+			t.Errorf("a long question among as many as fit: %+v", got)
+		}
+	}
+	if got := ask(long()); !got.Allowed {
+		t.Errorf("a long question afterwards: %+v", got)
+	}
+}
+
+// gate says that it is reached, and is read once it is open.
+type gate struct {
+	reached, open chan struct{}
+	io.Reader
+}
+
+func (g *gate) Read(p []byte) (int, error) {
+	if g.reached != nil {
+		g.reached <- struct{}{}
+		g.reached = nil
+		<-g.open
+	}
+	return g.Reader.Read(p)
+}
+
 // FuzzHandler: whatever the body, there is an answer of the right kind, and none is both yes and no.
 func FuzzHandler(f *testing.F) {
 	f.Add([]byte(review + `{"user":"alice","resourceAttributes":{"name":"yes"}}}`))
@@ -190,7 +262,7 @@ func FuzzHandler(f *testing.F) {
 		code, got := post(t, d, r)
 		switch code {
 		case http.StatusOK:
-		case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		case http.StatusBadRequest:
 			if got.Status.EvaluationError == "" || d.last != nil {
 				t.Errorf("%d after asking %+v: %+v", code, d.last, got.Status)
 			}
@@ -240,7 +312,7 @@ func TestRead_sharesNothingWithLaterBodies(t *testing.T) {
 	readOne := func(user string) string {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, strings.NewReader(review+`{"user":"`+user+`","resourceAttributes":{}}}`))
 		r.Header.Set("Content-Type", "application/json; charset=utf-8")
-		spec, refused := read(httptest.NewRecorder(), r)
+		spec, refused := read(r, r.Body)
 		if refused != nil {
 			t.Fatal(refused.err)
 		}

@@ -209,7 +209,7 @@ func TestServer_doesNotStart(t *testing.T) {
 			if tc.server == nil {
 				tc.server = &Server{}
 			}
-			tc.server.CertDir = t.TempDir()
+			tc.server.CertDir, tc.server.Handler = t.TempDir(), http.NotFoundHandler()
 			writeFiles(t, tc.server.CertDir, tc.files)
 			if err := tc.server.Start(t.Context()); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("started with %v", err)

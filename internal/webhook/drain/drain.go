@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
-
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 )
 
 // Farewell is how long callers are told before a server is shut down: more than one under load lets pass between two
@@ -50,22 +48,4 @@ func (d *Drain) Until(ctx context.Context) (context.Context, context.CancelFunc)
 		forget()
 		cancel()
 	}
-}
-
-// Server is a webhook server that drains before it stops.
-type Server struct {
-	webhook.Server
-	drain Drain
-}
-
-// Register serves a webhook at a path.
-func (s *Server) Register(path string, hook http.Handler) {
-	s.Server.Register(path, s.drain.Handler(hook))
-}
-
-// Start serves until ctx ends, and then until what has begun is finished.
-func (s *Server) Start(ctx context.Context) error {
-	served, cancel := s.drain.Until(ctx)
-	defer cancel()
-	return s.Server.Start(served)
 }

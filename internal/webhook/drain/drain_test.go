@@ -7,8 +7,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 )
 
 // told reports whether an answer tells its caller to go elsewhere.
@@ -63,45 +61,6 @@ func TestDrain_atOnce(t *testing.T) {
 		}
 		if told(t, d.Handler(teapot)) {
 			t.Error("callers are told, and nobody had the server end")
-		}
-	})
-}
-
-// recorder is a webhook server whose only act is to end.
-type recorder struct {
-	webhook.Server
-	mux   *http.ServeMux
-	ended chan time.Time
-}
-
-func (r *recorder) Register(path string, hook http.Handler) { r.mux.Handle(path, hook) }
-
-func (r *recorder) Start(ctx context.Context) error {
-	<-ctx.Done()
-	r.ended <- time.Now()
-	return nil
-}
-
-// TestServer: what is registered is told of, and the server is shut down, as Drain says.
-func TestServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &recorder{mux: http.NewServeMux(), ended: make(chan time.Time, 1)}
-		s := &Server{Server: r}
-		s.Register("/", teapot)
-		ctx, end := context.WithCancel(t.Context())
-		go func() { _ = s.Start(ctx) }()
-		synctest.Wait()
-		if told(t, r.mux) {
-			t.Error("callers are told before the end")
-		}
-		at := time.Now()
-		end()
-		synctest.Wait()
-		if !told(t, r.mux) {
-			t.Error("callers are not told")
-		}
-		if took := (<-r.ended).Sub(at); took != Farewell {
-			t.Errorf("it was shut down after %s", took)
 		}
 	})
 }

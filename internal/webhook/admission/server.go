@@ -1,0 +1,55 @@
+package admission
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/grantry/grantry/internal/webhook/serving"
+)
+
+const (
+	// heldBodies is how many bytes the requests under way hold together, and costOfRequest what each counts beside its
+	// body. An AdmissionReview has up to 7 MiB, of two objects; most have a few thousand bytes.
+	heldBodies    = 32 << 20
+	costOfRequest = 16 << 10
+)
+
+// Server is the manager's webhook server, served as the authorization webhook is.
+type Server struct {
+	// Address is where to listen.
+	Address string
+	// TLS has the certificate.
+	TLS *tls.Config
+	// Callers are who may call. The zero value is everybody: an API server has no certificate for admission webhooks
+	// unless it was given one.
+	Callers serving.Callers
+
+	hooks   webhook.DefaultServer // counts requests
+	serving serving.Server
+}
+
+var _ webhook.Server = (*Server)(nil)
+
+// NeedLeaderElection is false: every replica answers.
+func (s *Server) NeedLeaderElection() bool { return false }
+
+// Register serves a webhook at a path.
+func (s *Server) Register(path string, hook http.Handler) { s.hooks.Register(path, hook) }
+
+// WebhookMux has the webhooks, once one is registered.
+func (s *Server) WebhookMux() *http.ServeMux { return s.hooks.WebhookMux() }
+
+// StartedChecker is a readiness check: the server listens.
+func (s *Server) StartedChecker() healthz.Checker { return s.serving.ReadyCheck }
+
+// Start serves until ctx ends, and then finishes what has begun.
+func (s *Server) Start(ctx context.Context) error {
+	budget := &serving.Budget{Most: heldBodies}
+	s.serving.Name, s.serving.Address, s.serving.TLS, s.serving.Callers = "admission", s.Address, s.TLS, s.Callers
+	s.serving.Handler = budget.Handler(costOfRequest, s.hooks.WebhookMux())
+	return s.serving.Start(ctx)
+}

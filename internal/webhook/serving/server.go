@@ -1,0 +1,130 @@
+// Package serving is how the webhooks are served: over TLS, to callers that may be made to prove who they are, and so
+// that those who don't can't take the process down.
+//
+//	connection ─► stranger ─► (handshake) ─► first request ─► known ─► handler
+//	                 │                                          │         └ Budget: what bodies hold of memory
+//	                 └ too many: the one that came first goes   └ too many: the one unused for longest goes
+//
+// Whoever is slow loses to whoever is not: a caller that means well is known within milliseconds. What is never proven
+// is bounded, and so is what one can hold who sends whole requests.
+package serving
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/grantry/grantry/internal/webhook/drain"
+)
+
+const (
+	// headerTimeout also bounds the handshake.
+	headerTimeout = 5 * time.Second
+	bodyTimeout   = 10 * time.Second
+	answerTimeout = 15 * time.Second
+	idleTimeout   = 5 * time.Minute
+	drainTimeout  = 10 * time.Second
+	maxHeader     = 16 << 10 // bytes
+	complainEvery = 10 * time.Second
+
+	// MaxConnections is how many connections of strangers are open at most, and how many of callers that are known.
+	// An API server has one of HTTP/2, or a few.
+	MaxConnections = 512
+)
+
+// Server serves a handler, on every replica. Start may be called once.
+type Server struct {
+	// Name is what is served, for errors and the log: "authorization".
+	Name string
+	// Address is where to listen.
+	Address string
+	// TLS has the certificate.
+	TLS *tls.Config
+	// Callers are who may call.
+	Callers Callers
+	Handler http.Handler
+
+	listening atomic.Pointer[net.TCPAddr]
+	drain     drain.Drain
+}
+
+// ReadyCheck is a readiness check: the server listens.
+func (s *Server) ReadyCheck(*http.Request) error {
+	if s.listening.Load() == nil {
+		return errors.New("the webhook does not listen yet")
+	}
+	return nil
+}
+
+// Addr is where the server listens, or nil.
+func (s *Server) Addr() net.Addr {
+	if a := s.listening.Load(); a != nil {
+		return a
+	}
+	return nil
+}
+
+// Start serves until ctx ends, and then finishes what has begun.
+func (s *Server) Start(ctx context.Context) error {
+	config, err := s.Callers.require(s.TLS)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Address)
+	if err != nil {
+		return fmt.Errorf("listen for %s requests: %w", s.Name, err)
+	}
+	logger := ctrl.LoggerFrom(ctx).WithName(s.Name)
+	server := &http.Server{
+		Handler: s.drain.Handler(known(s.Handler)), TLSConfig: config, MaxHeaderBytes: maxHeader,
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
+		ConnContext: remember, ErrorLog: log.New(&complaints{to: logger, often: rate.Sometimes{Interval: complainEvery}}, "", 0),
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	address, _ := listener.Addr().(*net.TCPAddr)
+	s.listening.Store(address)
+	logger.Info("Serving", "requests", s.Name, "address", listener.Addr().String())
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	served, cancel := s.drain.Until(groupCtx)
+	defer cancel()
+	group.Go(func() error {
+		if err := server.ServeTLS(bound(listener, s.Name, MaxConnections), "", ""); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve %s requests: %w", s.Name, err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-groupCtx.Done()
+		s.listening.Store(nil)
+		<-served.Done()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		return server.Shutdown(last)
+	})
+	return group.Wait()
+}
+
+// complaints are what the HTTP server has to say of connections, such as a handshake that failed: one line in ten
+// seconds, as whoever reaches the port could fill the log.
+type complaints struct {
+	to    logr.Logger
+	often rate.Sometimes
+}
+
+// Write is for log.Logger.
+func (c *complaints) Write(line []byte) (int, error) {
+	c.often.Do(func() { c.to.Info("Connection failed", "why", string(line)) })
+	return len(line), nil
+}
