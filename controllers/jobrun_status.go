@@ -12,7 +12,10 @@ import (
 // setRunStatus writes a plan into the status of a run.
 func setRunStatus(run *v1alpha1.JobRun, plan runPlan, now time.Time) {
 	if plan.Succeeded.Reason == "" && plan.Authorized.Reason == "" {
-		return // nothing to say
+		if isFinished(run) {
+			restate(&run.Status, run.Generation)
+		}
+		return // nothing new to say
 	}
 	status := &run.Status
 	status.ObservedGeneration = run.Generation
@@ -41,6 +44,15 @@ func setRunStatus(run *v1alpha1.JobRun, plan runPlan, now time.Time) {
 	if plan.Succeeded.Status == metav1.ConditionTrue {
 		var zero int32
 		status.ExitCode, status.ExitReason = &zero, "Completed"
+	}
+}
+
+// restate makes what an ended run says hold for a generation: all that can change in its spec is that it is to stop, which
+// changes nothing any more. Whoever waits for the generation to be looked at would wait in vain.
+func restate(status *v1alpha1.JobRunStatus, generation int64) {
+	status.ObservedGeneration = generation
+	for i := range status.Conditions {
+		status.Conditions[i].ObservedGeneration = generation
 	}
 }
 

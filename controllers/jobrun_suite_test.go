@@ -702,6 +702,10 @@ func storyTasks(s *story) {
 	s.play(t, run, succeeds)
 	s.expectState(t, run, v1alpha1.StateSuccess)
 	s.Expect(run.Status.Tasks[0]).To(And(HaveField("State", v1alpha1.TaskSucceeded), HaveField("ExitCode", HaveValue(BeZero())), HaveField("FinishedAt", Not(BeNil()))))
+
+	s.change(t, run, func() { run.Spec.Stop = true })
+	s.Eventually(func() int64 { s.expectState(t, run, v1alpha1.StateSuccess); return run.Status.ObservedGeneration }).
+		Should(Equal(int64(2)), "to stop it changes nothing, and has been heard")
 }
 
 // A run is stopped, and stays in the history: while its pod ends, its Job has an active run, and then one that failed.

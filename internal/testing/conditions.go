@@ -45,6 +45,12 @@ func reportedOf(tb testing.TB, obj client.Object) reported {
 	return reported{}
 }
 
+// ReadyReasons are those that Ready may have on an object of ours.
+func ReadyReasons(tb testing.TB, obj client.Object) sets.Set[string] {
+	tb.Helper()
+	return reportedOf(tb, obj).Reasons
+}
+
 // CheckConditions reports what must never be seen on an object that its controller has reconciled,
 // whatever state it is in: what Flux, Argo CD and `kubectl wait` would misread.
 func CheckConditions(tb testing.TB, objs ...client.Object) {

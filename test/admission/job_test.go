@@ -134,7 +134,7 @@ func TestIdentity(t *testing.T) {
 	})
 }
 
-// gitOps is the worked example of docs/operations.md: the rights of a GitOps controller.
+// gitOps is the worked example of docs/gitops.md: the rights of a GitOps controller.
 const gitOps = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
