@@ -132,6 +132,8 @@ func TestIdentity(t *testing.T) {
 		err := w.as(t, "system:serviceaccount:kube-system:job-controller").Delete(t.Context(), newJob("dev.batch.mine"))
 		g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), "%v", err)
 	})
+
+	t.Run("what can't be read again is not stored", func(t *testing.T) { refuseUnreadable(t, w) })
 }
 
 // gitOps is the worked example of docs/gitops.md: the rights of a GitOps controller.

@@ -18,9 +18,14 @@ import (
 )
 
 // Kubernetes returns the directory with etcd, kube-apiserver, kubectl and the others, and builds them first
-// if they are not cached. envtest takes that directory as KUBEBUILDER_ASSETS.
+// if they are not cached: of the version that $GRANTRY_KUBERNETES chooses. envtest takes that directory as
+// KUBEBUILDER_ASSETS.
 func Kubernetes(ctx context.Context, out io.Writer) (string, error) {
-	return kubernetes.ensure(ctx, out)
+	chosen, err := chosenKubernetes()
+	if err != nil {
+		return "", err
+	}
+	return chosen.ensure(ctx, out)
 }
 
 // ForNodes returns the directory with the programs that these nodes need besides the kubelet.
@@ -89,7 +94,7 @@ func (s set) build(ctx context.Context, module, version, dir string, out io.Writ
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	flags := []string{"-mod=readonly", "-trimpath", "-tags=" + s.tags}
+	flags := []string{"-mod=readonly", "-modfile=" + s.modfile, "-trimpath", "-tags=" + s.tags}
 	count, err := s.countPackages(ctx, module, flags)
 	if err != nil {
 		return err

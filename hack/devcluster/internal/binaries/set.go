@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 )
 
 // set is a nested module whose programs are built and cached together.
 type set struct {
 	title    string   // as the user reads it, with the version after it
 	module   string   // directory of the nested module
+	modfile  string   // name of its go.mod
 	pinned   string   // module path whose version is the set's
 	packages []string // what to build
 	tags     string
@@ -27,6 +29,7 @@ type set struct {
 var kubernetes = set{
 	title:    "kubernetes",
 	module:   "kubernetes",
+	modfile:  "go.mod",
 	pinned:   "k8s.io/kubernetes",
 	packages: []string{"."},
 	ldflags:  kubernetesVersionFlags,
@@ -36,9 +39,10 @@ var kubernetes = set{
 }
 
 var containerd = set{
-	title:  "containerd",
-	module: "nodes",
-	pinned: "github.com/containerd/containerd/v2",
+	title:   "containerd",
+	module:  "nodes",
+	modfile: "go.mod",
+	pinned:  "github.com/containerd/containerd/v2",
 	packages: []string{
 		"github.com/containerd/containerd/v2/cmd/containerd",
 		"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
@@ -53,9 +57,28 @@ var containerd = set{
 var kwok = set{
 	title:    "kwok",
 	module:   "kwok",
+	modfile:  "go.mod",
 	pinned:   "sigs.k8s.io/kwok",
 	packages: []string{"sigs.k8s.io/kwok/cmd/kwok"},
 	ldflags:  func(version string) string { return "-X sigs.k8s.io/kwok/pkg/consts.Version=" + version },
+}
+
+// oldest is the name of the oldest Kubernetes that Grantry supports, in the environment and of its go.mod: it
+// is built from the same main.go.
+const oldest = "oldest"
+
+// chosenKubernetes is the set that $GRANTRY_KUBERNETES names. It is no flag, so that the tests that start
+// clusters themselves start them of that version, too.
+func chosenKubernetes() (set, error) {
+	chosen := kubernetes
+	switch name := os.Getenv("GRANTRY_KUBERNETES"); name {
+	case "":
+	case oldest:
+		chosen.modfile = oldest + ".mod"
+	default:
+		return set{}, fmt.Errorf("GRANTRY_KUBERNETES is %q: unset it, or set it to %q", name, oldest)
+	}
+	return chosen, nil
 }
 
 var majorMinor = regexp.MustCompile(`^v(\d+)\.(\d+)\.`)
@@ -78,16 +101,16 @@ func Source() (string, error) {
 		if dir == "" {
 			continue
 		}
-		if _, err := os.Stat(filepath.Join(dir, kubernetes.module, "go.mod")); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, kubernetes.module, kubernetes.modfile)); err == nil {
 			return filepath.Abs(dir)
 		}
 	}
 	return "", errors.New("can't find the sources of devcluster: run it with `go run -C hack/devcluster .`, or set GRANTRY_DEVCLUSTER_SOURCE to that directory")
 }
 
-// version reads from go.mod which version of the set's main module is built.
+// version reads from the set's go.mod which version of its main module is built.
 func (s set) version(dir string) (string, error) {
-	file := filepath.Join(dir, "go.mod")
+	file := filepath.Join(dir, s.modfile)
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
@@ -103,7 +126,7 @@ func (s set) version(dir string) (string, error) {
 func (s set) fingerprint(dir, version string) (string, error) {
 	hash := sha256.New()
 	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, s.packages, s.tags, s.ldflags(version), s.links)
-	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
+	for _, name := range []string{s.modfile, strings.TrimSuffix(s.modfile, ".mod") + ".sum", "main.go"} {
 		file, err := os.Open(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) && name == "main.go" {
 			continue // a module of tools has none
