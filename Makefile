@@ -197,6 +197,11 @@ test-oldest: ## Run the tests that need an API server, and those of pods, on the
 test-kueue: ## Run Grantry beside Kueue's own manager, which takes minutes to build the first time.
 	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=60m ./test/kueue
 
+.PHONY: test-flux
+test-flux: ## Apply the example of docs/gitops.md with Flux' kustomize-controller, which takes minutes to build the first time.
+	go -C hack/flux mod tidy -diff # verify-tidy leaves it out
+	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=30m ./test/flux
+
 # What .ci/run gives: auto skips where this machine can't have a real node, and says so.
 NODES ?= real
 
