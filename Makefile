@@ -91,6 +91,10 @@ test-fuzz: ## Run each fuzz test of the module for FUZZTIME: tries (20000x) or a
 bench-pure: ## Measure the pure packages.
 	go test -run '^$$' -bench . -benchmem $(PURE)
 
+.PHONY: test-schedule
+test-schedule: ## Kill the operator at random moments for ten minutes (SCHEDULE_MINUTES) while 50 schedules fire every minute.
+	$(API_SERVER) SCHEDULE_MINUTES=$${SCHEDULE_MINUTES:-10} go test -tags e2e -count=1 -v -timeout=60m -run '^TestKilledScheduler$$' ./test/e2e/
+
 .PHONY: test-alerts
 test-alerts: ## Play the alerts of config/monitoring with Prometheus' own engine.
 	go vet -C test/alerts ./...

@@ -48,24 +48,31 @@ func (s *site) endures(t *testing.T) {
 		{name: "the lease is taken away", happen: s.takeLease},
 		{name: "a node is drained", happen: s.drain},
 	} {
-		asked := s.ask(t)
-		time.Sleep(time.Second)
-		begun := time.Now()
-		event.happen(t)
-		over := time.Now()
-		time.Sleep(time.Second)
-		answers := asked()
-		t.Logf("%s, in %s: %s", event.name, over.Sub(begun).Round(time.Second), answers)
-		for _, a := range answers.failed {
-			if event.kills && a.end.After(begun) && a.began.Before(over) || answers.pulse.Excuses(a.began, a.end, a.err.Error()) {
-				t.Logf("%s after %s: %v", a.began.Sub(begun).Round(time.Millisecond), event.name, a.err)
-				continue
-			}
-			t.Errorf("%s, and %s after its begin a request failed, after %s: %v", event.name, a.began.Sub(begun), a.end.Sub(a.began), a.err)
-		}
+		s.during(t, event.name, event.kills, func() { event.happen(t) })
 	}
 	l.check(t)
 	s.inOrder(t)
+}
+
+// during has both webhooks asked while something happens, and for a second before and after. A request may fail only
+// where it was under way when a replica was killed, or where the machine is to blame.
+func (s *site) during(t *testing.T, name string, kills bool, happen func()) {
+	t.Helper()
+	asked := s.ask(t)
+	time.Sleep(time.Second)
+	begun := time.Now()
+	happen()
+	over := time.Now()
+	time.Sleep(time.Second)
+	answers := asked()
+	t.Logf("%s, in %s: %s", name, over.Sub(begun).Round(time.Second), answers)
+	for _, a := range answers.failed {
+		if kills && a.end.After(begun) && a.began.Before(over) || answers.pulse.Excuses(a.began, a.end, a.err.Error()) {
+			t.Logf("%s after %s: %v", a.began.Sub(begun).Round(time.Millisecond), name, a.err)
+			continue
+		}
+		t.Errorf("%s, and %s after its begin a request failed, after %s: %v", name, a.began.Sub(begun), a.end.Sub(a.began), a.err)
+	}
 }
 
 // replicas are the pods of Grantry that nobody has told to go.

@@ -42,9 +42,8 @@ func TestInstall(t *testing.T) {
 	s.aliceWorks(t)
 
 	live := s.live(t)
-	asked := s.ask(t)
-	notes := s.helm(t, append([]string{"upgrade", release}, now.args(s)...)...)
-	t.Logf("while Helm upgraded: %s", asked())
+	var notes string
+	s.during(t, "Helm upgrades", false, func() { notes = s.helm(t, append([]string{"upgrade", release}, now.args(s)...)...) })
 	if !strings.Contains(notes, "server: https://"+s.address+"/authorize") {
 		t.Error("the notes of the release don't say where the API server finds the authorization webhook")
 	}
@@ -61,9 +60,7 @@ func TestInstall(t *testing.T) {
 	s.endures(t)
 
 	live = s.live(t)
-	asked = s.ask(t)
-	s.helm(t, "rollback", release, "1", "--wait", "--timeout=5m")
-	t.Logf("while Helm rolled back: %s", asked())
+	s.during(t, "Helm rolls back", false, func() { s.helm(t, "rollback", release, "1", "--wait", "--timeout=5m") })
 	s.goOn(t, live)
 	s.aliceRuns(t, "after-rollback")
 
