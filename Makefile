@@ -13,6 +13,7 @@ PLATFORM ?= linux/amd64
 
 # Every tool is pinned in hack/tools: see CONTRIBUTING.md.
 TOOL := go tool -modfile=hack/tools/go.mod
+VULN := go tool -modfile=hack/tools/vuln/go.mod govulncheck
 HELM := go tool -modfile=hack/tools/helm/go.mod helm
 LINT := bin/golangci-lint
 
@@ -71,6 +72,7 @@ test: ## Run every test but the whole-system ones, against a real API server.
 	go test ./internal/effective # by itself: it compares two speeds
 	go test -C hack/devcluster ./...
 	go test -C hack/image ./...
+	go test -C hack/sbom ./...
 
 .PHONY: test-unit
 test-unit: ## Run the tests of the pure packages: seconds, and no API server.
@@ -168,6 +170,13 @@ verify-chart: ## Prove that the chart is sound, and installs what config/default
 .PHONY: verify-image
 verify-image: ## Prove that two builds of the image have one digest, and that the Dockerfile says the same.
 	go test -C hack/image ./...
+
+# No module holds the database, so verify, which needs the module proxy alone, does without.
+VULNDB ?= https://vuln.go.dev
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in what is called: needs vuln.go.dev, or a copy of it in VULNDB.
+	$(VULN) -db=$(VULNDB) ./...
 
 ##@ Cluster (these need a real API server)
 
@@ -268,6 +277,11 @@ demo: ## Show the story of the README on a cluster of this machine.
 .PHONY: build
 build: ## Build bin/grantry.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags=-buildid= -o bin/grantry .
+
+.PHONY: sbom
+sbom: build ## Write dist/grantry.cdx.json: of what the program is made, in CycloneDX.
+	mkdir -p dist
+	go run -C hack/sbom . $(CURDIR)/bin/grantry >dist/grantry.cdx.json
 
 .PHONY: image
 image: ## Write dist/image.tar: the container image IMAGE, in the form of docker save. Needs no Docker.

@@ -101,6 +101,7 @@ var features = map[string]struct {
 		args:  []string{"--set", "authorization.enabled=true,mode=strict,authorization.clusterIP=10.0.0.200"},
 		added: []string{"Service grantry-system/grantry-authorization"},
 	},
+	"admission for the API server alone": {args: []string{"--set", "admission.callers.secret=callers"}},
 	"no admission": {
 		args: []string{"--set", "admission.enabled=false"},
 		absent: []string{

@@ -147,6 +147,7 @@ func TestSchema_refuses(t *testing.T) {
 		{"crds.keep=yes please", "/crds/keep"},
 		{"admission.certificates.source=vault", "/admission/certificates/source"},
 		{"admission.certificates.issuer.name=ours", "/admission/certificates/issuer"},
+		{"admission.callers.clientNames=", "/admission/callers/clientNames"},
 		{"authorization.clusterIP=somewhere", "/authorization/clusterIP"},
 		{"authorization.clientNames=", "/authorization/clientNames"},
 		{"authorization.clientNames[0]=a\\,b", "/authorization/clientNames"},

@@ -135,6 +135,31 @@ func TestServer_strangersMakeRoom(t *testing.T) {
 	}
 }
 
+// TestServer_knowsHTTP2: an API server's connection is known from its first request on.
+func TestServer_knowsHTTP2(t *testing.T) {
+	t.Parallel()
+	protocol, isKnown := make(chan string, 1), make(chan bool, 1)
+	s, trust := serve(t, everybody, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		c, _ := r.Context().Value(contextKey{}).(*connection)
+		protocol <- r.Proto
+		isKnown <- c != nil && c.isKnown.Load()
+	}))
+	transport := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+s.Addr().String(), strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if p, known := <-protocol, <-isKnown; p != "HTTP/2.0" || !known {
+		t.Errorf("asked in %s, known: %t", p, known)
+	}
+}
+
 // TestServer_theSlowGo: the time for a handshake and for the header of a request is bounded, and so is a body's.
 func TestServer_theSlowGo(t *testing.T) {
 	t.Parallel()
