@@ -27,6 +27,13 @@ const (
 	idleFor = 30 * time.Second
 )
 
+// The bars, for an otherwise idle machine.
+const (
+	mostIdle    = 0.02             // of a core, while nothing is due
+	mostLate    = 2 * time.Second  // p99 of the runs of an ordinary minute
+	burstWithin = 30 * time.Second // the last pod of the burst
+)
+
 func scheduledCount(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("SCHEDULED_JOBS")
@@ -70,8 +77,8 @@ func (s *starts) after(minute time.Time) []time.Duration {
 
 // TestScheduleScale measures an operator with 10,000 Jobs with schedules: what it consumes while none is due,
 // how late ten runs of a minute are, and how long it takes to launch a thousand that are due at once. It asserts
-// that no Job is a reason to ask the API server while nothing is due, and counts of runs; the times are for
-// docs/architecture.md.
+// that no Job is a reason to ask the API server while nothing is due, one run for each due time, and the bars; the times
+// are for docs/architecture.md.
 func TestScheduleScale(t *testing.T) {
 	const ns = "scale"
 	n := scheduledCount(t)
@@ -108,6 +115,12 @@ func TestScheduleScale(t *testing.T) {
 		}
 		t.Logf("%d due in one minute: runs seen after %s (median), %s (p99) and %s (last), pods after %s, %s and %s; %.1f API calls for each",
 			due, at(made, 50), at(made, 99), at(made, 100), at(launched, 50), at(launched, 99), at(launched, 100), (calls(t, operator)-before)/float64(due))
+		if due < burst && at(made, 99) > mostLate {
+			t.Errorf("the runs of an ordinary minute are %s late, want %s", at(made, 99), mostLate)
+		}
+		if due == burst && at(launched, 100) > burstWithin {
+			t.Errorf("the last of %d is launched after %s, want %s", due, at(launched, 100), burstWithin)
+		}
 	}
 }
 
@@ -157,6 +170,9 @@ func beIdle(t *testing.T, o *harness.Operator, jobs int) {
 	cpu, asked := counter(t, o, "process_cpu_seconds_total"), calls(t, o)
 	time.Sleep(idleFor)
 	used, made := counter(t, o, "process_cpu_seconds_total")-cpu, calls(t, o)-asked
+	if share := used / idleFor.Seconds(); share > mostIdle {
+		t.Errorf("%.2f%% of a core while nothing is due, want %.0f%%", 100*share, 100*mostIdle)
+	}
 	t.Logf("idle with %d Jobs: %.2f%% of a core, %.0f API calls in %s, %.0f MiB resident",
 		jobs, 100*used/idleFor.Seconds(), made, idleFor, gauge(t, o, "process_resident_memory_bytes")/(1<<20))
 	// The heartbeats alone, which are as many for a single Job: of the leader, of the replica, of the view's age.

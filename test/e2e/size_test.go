@@ -65,12 +65,12 @@ func TestSize(t *testing.T) {
 	second := begin(t, cluster, binary, args)
 	settle(t, second.operator)
 	second.stop(t, "second start")
-	if second.took > mostStart {
-		t.Errorf("ready after %s, want %s", second.took, mostStart)
-	}
-	for name, peak := range map[string]int64{"first": first.peak, "second": second.peak} {
-		if peak > mostMemory {
-			t.Errorf("%d MiB at the most after the %s start, want %d", peak>>20, name, mostMemory>>20)
+	for name, o := range map[string]*started{"first": first, "second": second} {
+		if o.took > mostStart {
+			t.Errorf("ready %s after the %s start, want %s", o.took, name, mostStart)
+		}
+		if o.peak > mostMemory {
+			t.Errorf("%d MiB at the most after the %s start, want %d", o.peak>>20, name, mostMemory>>20)
 		}
 	}
 }
