@@ -73,7 +73,7 @@ func count(t *testing.T, name string, unset int) int {
 // play plays the faults, one after the other.
 func play(t *testing.T, chosen []fault) table {
 	t.Helper()
-	s := newSite(t)
+	s := newSite(t, chosen)
 	s.populate(t)
 	s.eventually(t, waitFor, "alice may, and bob may not", func() bool {
 		return s.allowed(t, "alice", "a") && s.allowed(t, "carol", "c") && s.refused(t, "bob", "b")
@@ -124,12 +124,23 @@ func (s *site) play(t *testing.T, f fault) result {
 	time.Sleep(steady)
 	r := result{fault: f, began: time.Now()}
 	end := f.begin(t, s)
+	seen := s.watch(t, f.sign)
 	gone := make(chan time.Time, 1)
-	go func() { gone <- s.revoke(t) }()
+	go func() {
+		defer close(gone) // also where the test has failed
+		gone <- s.revoke(t)
+	}()
 	time.Sleep(f.lasts)
+	if !seen() {
+		t.Errorf("%s: nothing has told of it", f.name)
+	}
 	end()
 	r.mended = time.Now()
-	absence := ledger.Absence{From: <-gone, Window: f.window}
+	from, revoked := <-gone
+	if !revoked {
+		t.FailNow()
+	}
+	absence := ledger.Absence{From: from, Window: f.window}
 	time.Sleep(behind)
 	absence.Until = time.Now()
 	s.record.absent("carol", absence)

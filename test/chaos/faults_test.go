@@ -31,6 +31,10 @@ type fault struct {
 	window time.Duration
 	// long leaves it out of the short form.
 	long bool
+	// disk says that etcd must have a disk of its own.
+	disk bool
+	// sign is what the alert looks at, where that shows while the fault lasts. It must be seen then.
+	sign func(*testing.T, *site) bool
 	// begin breaks something. What it returns mends that, and returns when it is mended.
 	begin func(*testing.T, *site) (end func())
 }
@@ -39,7 +43,7 @@ type fault struct {
 func faults() []fault {
 	return []fault{
 		{
-			name: "SIGKILL of the leader", lasts: 2 * time.Second, window: soon,
+			name: "SIGKILL of the leader", lasts: 2 * time.Second, window: soon, sign: nobodyLeads,
 			tells: "`GrantryNoLeader`, if nobody else leads within 2 min",
 			begin: func(t *testing.T, s *site) func() {
 				t.Helper()
@@ -76,7 +80,7 @@ func faults() []fault {
 			begin: repeatedly(killComponent("kube-controller-manager")),
 		},
 		{
-			name: "the API server and the webhooks are cut off from each other, without a word", lasts: 15 * time.Second, window: soon,
+			name: "the API server and the webhooks are cut off from each other, without a word", lasts: 15 * time.Second, window: soon, sign: webhookTimesOut,
 			tells: "no alert of Grantry's, which nobody asks: `result=\"timeout\"` in the API server's `apiserver_authorization_webhook_evaluations_total`",
 			begin: func(_ *testing.T, s *site) func() {
 				s.authorize.Cut()
@@ -88,7 +92,7 @@ func faults() []fault {
 			},
 		},
 		{
-			name: "the leader and the API server are cut off from each other, without a word", lasts: 2 * atMost, window: atMost, long: true,
+			name: "the leader and the API server are cut off from each other, without a word", lasts: 2 * atMost, window: atMost, long: true, sign: viewTooOld,
 			tells: "`GrantryViewTooOld` on one replica",
 			begin: func(t *testing.T, s *site) func() {
 				t.Helper()
@@ -101,7 +105,7 @@ func faults() []fault {
 			},
 		},
 		{
-			name: "all replicas and the API server are cut off from each other, without a word", lasts: atMost + 5*time.Second, window: atMost,
+			name: "all replicas and the API server are cut off from each other, without a word", lasts: atMost + 5*time.Second, window: atMost, sign: viewTooOld,
 			tells: "`GrantryViewTooOld` on every replica",
 			begin: func(_ *testing.T, s *site) func() {
 				for _, r := range s.replicas {
@@ -146,6 +150,15 @@ func faults() []fault {
 					})
 				}
 			},
+		},
+		{
+			name: "etcd's disk is full", lasts: atMost + 5*time.Second, window: atMost, long: true, disk: true,
+			tells: "`GrantryViewTooOld` and `GrantryNoLeader`",
+			sign:  viewTooOld, begin: fillDisk,
+		},
+		{
+			name: grants() + " Grants are created", window: atMost, long: true,
+			tells: "nothing is to be told", begin: crowd,
 		},
 	}
 }

@@ -22,8 +22,6 @@ type replica struct {
 
 	mu       sync.Mutex
 	operator *harness.Operator
-	program  string
-	starts   int
 }
 
 // newReplica starts an operator.
@@ -35,13 +33,13 @@ func (s *site) newReplica(t *testing.T) *replica {
 		t.Fatal(err)
 	}
 	t.Cleanup(line.Close)
-	r := &replica{authorize: grantrytesting.FreeAddress(t), admit: grantrytesting.FreeAddress(t), toServer: line, program: s.program}
+	r := &replica{authorize: grantrytesting.FreeAddress(t), admit: grantrytesting.FreeAddress(t), toServer: line}
 	kubeconfig, arguments := s.kubeconfig(t, line.Address(), to), s.arguments(r)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		r.keep(ctx, t.Error, kubeconfig, s.LogPath(), arguments)
+		r.keep(ctx, t.Error, s.program, kubeconfig, s.LogPath(), arguments)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -51,18 +49,15 @@ func (s *site) newReplica(t *testing.T) *replica {
 }
 
 // keep runs operators, one after the other, until ctx ends.
-func (r *replica) keep(ctx context.Context, fail func(...any), kubeconfig, log string, arguments []string) {
+func (r *replica) keep(ctx context.Context, fail func(...any), program, kubeconfig, log string, arguments []string) {
 	for {
-		r.mu.Lock()
-		program := r.program
-		r.mu.Unlock()
 		operator, err := harness.StartOperator(program, kubeconfig, log, arguments...)
 		if err != nil {
 			fail(err)
 			return
 		}
 		r.mu.Lock()
-		r.operator, r.starts = operator, r.starts+1
+		r.operator = operator
 		r.mu.Unlock()
 		select {
 		case <-ctx.Done():
@@ -99,18 +94,5 @@ func (r *replica) kill() {
 
 // leads reports whether the operator says that it leads.
 func (r *replica) leads() bool {
-	operator := r.now()
-	if operator == nil {
-		return false
-	}
-	families, err := operator.Metrics()
-	if err != nil {
-		return false
-	}
-	for _, m := range families["leader_election_master_status"].GetMetric() {
-		if m.GetGauge().GetValue() == 1 {
-			return true
-		}
-	}
-	return false
+	return r.metric("leader_election_master_status") == 1
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -43,6 +44,7 @@ type site struct {
 	*harness.Cluster
 	program   string
 	audit     string // the API server's log of what was created and deleted
+	disk      *disk  // etcd's own; nil unless a fault needs one
 	admin     client.Client
 	mapper    meta.RESTMapper
 	users     map[string]client.Client
@@ -52,14 +54,18 @@ type site struct {
 	record    *recorder
 }
 
-// newSite starts everything.
-func newSite(t *testing.T) *site {
+// newSite starts everything, and makes what the faults need.
+func newSite(t *testing.T, chosen []fault) *site {
 	t.Helper()
 	ctrl.SetLogger(logr.Discard()) // what fails is said by the tests
 	s := &site{audit: filepath.Join(t.TempDir(), "audit.log"), users: map[string]client.Client{}, record: newRecorder()}
 	args := []string{
 		"--restart", "--kwok-complete=immediately",
 		"--apiserver-arg=--audit-policy-file=" + auditPolicy(t), "--apiserver-arg=--audit-log-path=" + s.audit,
+	}
+	if slices.ContainsFunc(chosen, func(f fault) bool { return f.disk }) {
+		s.disk = newDisk(t)
+		args = append(args, "--etcd-arg=--data-dir="+s.disk.directory)
 	}
 	s.Cluster = harness.Start(t, harness.Options{Name: fmt.Sprintf("chaos-%d", os.Getpid()), Nodes: "kwok", Mode: "strict", UpArgs: args})
 	s.TellLog(t, 16<<10)

@@ -1,0 +1,64 @@
+//go:build e2e
+
+package chaos
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/grantry/grantry/api/v1alpha1"
+)
+
+const (
+	// writers is how many requests are under way at once that create Grants.
+	writers = 16
+	// grantsEach is how many Grants each ACL has.
+	grantsEach = 1000
+)
+
+// grants is how many Grants are created: what GRANTS says.
+func grants() string { return cmp.Or(os.Getenv("GRANTS"), "100000") }
+
+// crowd creates Grants on other Jobs. What it returns returns when they are there.
+func crowd(t *testing.T, s *site) func() {
+	t.Helper()
+	n, err := strconv.Atoi(grants())
+	if err != nil || n < 1 {
+		t.Fatalf("GRANTS=%q is not a number of at least 1", grants())
+	}
+	for i := range (n + grantsEach - 1) / grantsEach {
+		name := fmt.Sprintf("crowd-%d", i)
+		s.insist(t, "create an ACL", func(ctx context.Context) error {
+			return orThere(s.admin.Create(ctx, &v1alpha1.ACL{
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+				Spec:       v1alpha1.ACLSpec{Jobs: &v1alpha1.JobsResource{Namespace: space, Path: name}},
+			}))
+		})
+	}
+	var group sync.WaitGroup
+	next := make(chan int)
+	for range writers {
+		group.Go(func() {
+			for i := range next {
+				for orThere(s.admin.Create(t.Context(), grant(
+					fmt.Sprintf("crowd-%d", i), fmt.Sprintf("crowd-%d", i/grantsEach), fmt.Sprintf("user-%d", i%5000), v1alpha1.ActionRead,
+				))) != nil && t.Context().Err() == nil {
+				}
+			}
+		})
+	}
+	return func() {
+		for i := range n {
+			next <- i
+		}
+		close(next)
+		group.Wait()
+	}
+}
