@@ -87,6 +87,9 @@ func play(t *testing.T, chosen []fault) table {
 		rows = append(rows, s.judge(t, r, told))
 		t.Logf("%s", rows[len(rows)-1:].text())
 	}
+	if s.clock != nil { // whether schedules go on shows in the minutes after
+		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(3*time.Minute + 20*time.Second)))
+	}
 	stop()
 	end := time.Now()
 	s.converge(t, end, end)
@@ -146,7 +149,7 @@ func (s *site) play(t *testing.T, f fault) result {
 	s.record.absent("carol", absence)
 	s.insist(t, "give carol her Grant back", func(ctx context.Context) error { return orThere(s.admin.Create(ctx, owned("c"))) })
 	r.converged = s.converge(t, r.mended, time.Now())
-	s.record.broken(ledger.Outage{From: r.began, Until: r.converged})
+	s.record.broken(ledger.Outage{From: r.began, Until: r.converged.Add(f.after)})
 	return r
 }
 

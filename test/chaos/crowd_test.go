@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -26,7 +27,7 @@ const (
 // grants is how many Grants are created: what GRANTS says.
 func grants() string { return cmp.Or(os.Getenv("GRANTS"), "100000") }
 
-// crowd creates Grants on other Jobs. What it returns returns when they are there.
+// crowd creates Grants on other Jobs; the function that it returns does, and ends when they are there.
 func crowd(t *testing.T, s *site) func() {
 	t.Helper()
 	n, err := strconv.Atoi(grants())
@@ -47,9 +48,10 @@ func crowd(t *testing.T, s *site) func() {
 	for range writers {
 		group.Go(func() {
 			for i := range next {
-				for orThere(s.admin.Create(t.Context(), grant(
-					fmt.Sprintf("crowd-%d", i), fmt.Sprintf("crowd-%d", i/grantsEach), fmt.Sprintf("user-%d", i%5000), v1alpha1.ActionRead,
-				))) != nil && t.Context().Err() == nil {
+				name := fmt.Sprintf("crowd-%d", i)
+				g := grant(name, fmt.Sprintf("crowd-%d", i/grantsEach), fmt.Sprintf("user-%d", i%5000), v1alpha1.ActionRead)
+				for orThere(s.admin.Create(t.Context(), g.DeepCopy())) != nil && t.Context().Err() == nil {
+					time.Sleep(100 * time.Millisecond)
 				}
 			}
 		})
