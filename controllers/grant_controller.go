@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -81,18 +79,6 @@ func (r *GrantReconciler) standingOf(ctx context.Context, grant *v1alpha1.Grant,
 		return standing{}, err
 	}
 	return standing{invalid: why, lost: why == "" && r.granters.hasLost(grant), aclWaits: acl != nil && !r.validator.counts(acl)}, nil
-}
-
-// tell sends an event when the granter loses authority, or has it again.
-func (r *GrantReconciler) tell(before, after *v1alpha1.Grant) {
-	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionGranterLostAuthority)
-	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionGranterLostAuthority)
-	switch {
-	case is != nil && (was == nil || was.Reason != is.Reason):
-		r.Recorder.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, "Validate", "%s", is.Message)
-	case was != nil && is == nil:
-		r.Recorder.Eventf(after, nil, corev1.EventTypeNormal, v1alpha1.ReasonInForce, "Validate", "Who wrote this Grant has the authority for it again.")
-	}
 }
 
 // aclOf is the ACL that the Grant names, or nil if there is none.

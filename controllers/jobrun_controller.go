@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -24,7 +23,6 @@ import (
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/batchjob"
-	"github.com/grantry/grantry/internal/conditions"
 	"github.com/grantry/grantry/internal/index"
 )
 
@@ -396,30 +394,6 @@ func resumed(child *batchv1.Job) {
 	}
 	delete(child.Annotations, v1alpha1.AnnotationSuspendedByRevocation)
 }
-
-// tell emits an event where the run's state changed for the worse: a launch that goes as it should is
-// told by the status and by the child's own events.
-func (r *JobRunReconciler) tell(before, after *v1alpha1.JobRun, in runInput) {
-	was, is := runState(before), runState(after)
-	c := succeeded(after)
-	switch {
-	case c == nil:
-	case is == v1alpha1.StatePending && in.Job != nil && !in.Verdict.Allowed && succeeded(before) == nil:
-		r.Recorder.Eventf(after, in.Job, corev1.EventTypeWarning, in.Verdict.Reason, "Launch", "%s", note(in.Verdict.Message))
-	case is == was || c.Status == metav1.ConditionTrue:
-	case is == v1alpha1.StateStopped:
-		r.Recorder.Eventf(after, nil, corev1.EventTypeNormal, is, "Run", "%s", note(c.Message))
-	case is == v1alpha1.StateSuspended, c.Status == metav1.ConditionFalse:
-		var related runtime.Object // nil itself, not a nil *batchv1.Job, for a run without a child
-		if in.Child != nil {
-			related = in.Child
-		}
-		r.Recorder.Eventf(after, related, corev1.EventTypeWarning, is, "Run", "%s", note(c.Message))
-	}
-}
-
-// note is a message as long as an event may have it: 1024 characters.
-func note(message string) string { return conditions.Truncate(message, 1024) }
 
 // unfinishedRunsOf maps a Job to its runs that can still change.
 func (r *JobRunReconciler) unfinishedRunsOf(ctx context.Context, job client.Object) []ctrl.Request {

@@ -461,25 +461,6 @@ func TestJobRunReconciler_whatTheAPIServerAnswersToACreate(t *testing.T) {
 	}
 }
 
-func TestJobRunReconciler_eventsAreShortEnough(t *testing.T) {
-	t.Parallel()
-	long := plannedJob(func(j *v1alpha1.Job) { j.Spec.Owner.Name = strings.Repeat("é", 2000) })
-	s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, long, plannedRun())
-	if _, err := s.reconcile(t); err != nil {
-		t.Fatal(err)
-	}
-	event := receive(t, s.events, "event")
-	if !strings.HasPrefix(event, "Warning NotGranted user é") || len(event) > 1024+len("Warning NotGranted ") {
-		t.Errorf("the event has %d bytes: %.60s", len(event), event)
-	}
-	if _, err := s.reconcile(t); err != nil {
-		t.Fatal(err)
-	}
-	if len(s.events) != 0 {
-		t.Errorf("it is told twice: %s", <-s.events)
-	}
-}
-
 func TestJobRunReconciler_affectedByPolicy(t *testing.T) {
 	t.Parallel()
 	says := func(name, job string, v *verdict, edits ...func(*v1alpha1.JobRun)) client.Object {
