@@ -220,7 +220,11 @@ NODES ?= real
 
 .PHONY: e2e
 e2e: ## Install the chart in a real cluster, tell the story, upgrade, roll back, uninstall.
-	$(API_SERVER) NODES=$(NODES) go test -tags e2e -count=1 -v -timeout=20m ./test/install/...
+	$(API_SERVER) NODES=$(NODES) go test -tags e2e -count=1 -v -timeout=20m -skip '^TestStrict$$' ./test/install/...
+
+.PHONY: e2e-strict
+e2e-strict: ## Install the chart in mode strict in a real cluster. By hand, and not in CI.
+	$(API_SERVER) NODES=$(NODES) go test -tags e2e -count=1 -v -timeout=20m -run '^TestStrict$$' ./test/install
 
 .PHONY: test-outage
 test-outage: ## Ask what people ask while the authorization webhook fails; print each answer.

@@ -144,6 +144,13 @@ spec: {startPolicy: OnDemand, run: {cmd: "trap 'exit 1' TERM; sleep 100000 & wai
 // aliceRuns lets alice start a run, and waits until its pod runs.
 func (s *site) aliceRuns(t *testing.T, name string) {
 	t.Helper()
+	s.createRun(t, name)
+	s.podRuns(t, name)
+}
+
+// createRun lets alice create a run.
+func (s *site) createRun(t *testing.T, name string) {
+	t.Helper()
 	// Not apply, which reads first, and nobody is told of a run that there isn't.
 	if _, err := s.KubectlPatiently(t.Context(), patience, "alice", fmt.Sprintf(`
 apiVersion: grantry.dev/v1alpha1
@@ -153,9 +160,14 @@ spec: {job: dev.upgrade.sleeper}
 `, name), "create", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the run "+name+" has a pod that runs", func() error {
+}
+
+// podRuns waits until a run's pod runs.
+func (s *site) podRuns(t *testing.T, run string) {
+	t.Helper()
+	eventually(t, "the run "+run+" has a pod that runs", func() error {
 		for pod := range s.pods(t) {
-			if strings.HasPrefix(pod, name) {
+			if strings.HasPrefix(pod, run) {
 				return nil
 			}
 		}
