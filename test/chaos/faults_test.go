@@ -31,10 +31,8 @@ type fault struct {
 	window time.Duration
 	// long leaves it out of the short form.
 	long bool
-	// disk and clock say that etcd must have a disk, and the operators a clock, of their own.
-	disk, clock bool
-	// after is for how long after it schedules may still miss a time.
-	after time.Duration
+	// disk says that etcd must have a disk of its own.
+	disk bool
 	// sign is what the alert looks at, where that shows while the fault lasts. It must be seen then.
 	sign func(*testing.T, *site) bool
 	// begin breaks something. What it returns mends that, and returns when it is mended.
@@ -161,10 +159,6 @@ func faults() []fault {
 		{
 			name: grants() + " Grants are created", window: atMost, long: true,
 			tells: "nothing is to be told", begin: crowd,
-		},
-		{
-			name: "the replicas' clocks go two hours ahead, and then back by four", lasts: 10 * time.Second, window: soon, long: true, clock: true, after: time.Minute,
-			tells: "no alert of Grantry's, but the machines' own", begin: jumping,
 		},
 	}
 }

@@ -23,8 +23,8 @@ const (
 	space = "chaos"
 	// runEach is how often dave creates a run.
 	runEach = 400 * time.Millisecond
-	// askEach is how long each of the others waits between two requests.
-	askEach = 100 * time.Millisecond
+	// askEach is how long each of the others waits between two requests of a kind.
+	askEach = 300 * time.Millisecond
 )
 
 // owners are of the Jobs, by team. alice may always launch and read hers, bob never, and carol now and then not. dave
@@ -109,7 +109,9 @@ func (s *site) work(t *testing.T) (stop func()) {
 	var group sync.WaitGroup
 	group.Go(func() { s.createRuns(ctx) })
 	for team, user := range owners {
-		group.Go(func() { s.ask(ctx, user, team) })
+		for _, q := range s.questions(user, team) { // each by itself: one that hangs keeps no other from being asked
+			group.Go(func() { s.ask(ctx, user, q) })
+		}
 	}
 	return func() {
 		cancel()
@@ -135,11 +137,9 @@ func (s *site) createRuns(ctx context.Context) {
 	}
 }
 
-// ask reads and, as a dry run, creates what is a team's, as a user.
-func (s *site) ask(ctx context.Context, user, team string) {
-	for i := 0; ctx.Err() == nil; i++ {
-		all := s.questions(user, team)
-		q := all[i%len(all)]
+// ask asks a question again and again, as a user.
+func (s *site) ask(ctx context.Context, user string, q question) {
+	for ctx.Err() == nil {
 		s.request(ctx, user, q.what, func() error { return q.ask(context.WithoutCancel(ctx)) })
 		time.Sleep(askEach)
 	}

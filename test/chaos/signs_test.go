@@ -22,7 +22,8 @@ func nobodyLeads(_ *testing.T, s *site) bool { return s.leader() == nil }
 // viewTooOld is what GrantryViewTooOld looks at, on any replica.
 func viewTooOld(_ *testing.T, s *site) bool {
 	return slices.ContainsFunc(s.replicas, func(r *replica) bool {
-		return r.metric("grantry_view_age_seconds") > 0.75*r.metric("grantry_view_age_limit_seconds")
+		limit := r.metric("grantry_view_age_limit_seconds")
+		return limit > 0 && r.metric("grantry_view_age_seconds") > 0.75*limit
 	})
 }
 

@@ -45,7 +45,6 @@ type site struct {
 	program   string
 	audit     string // the API server's log of what was created and deleted
 	disk      *disk  // etcd's own; nil unless a fault needs one
-	clock     *clock // the operators' own; nil unless a fault needs one
 	admin     client.Client
 	mapper    meta.RESTMapper
 	users     map[string]client.Client
@@ -67,9 +66,6 @@ func newSite(t *testing.T, chosen []fault) *site {
 	if slices.ContainsFunc(chosen, func(f fault) bool { return f.disk }) {
 		s.disk = newDisk(t)
 		args = append(args, "--etcd-arg=--data-dir="+s.disk.directory)
-	}
-	if slices.ContainsFunc(chosen, func(f fault) bool { return f.clock }) {
-		s.clock = newClock(t)
 	}
 	s.Cluster = harness.Start(t, harness.Options{Name: fmt.Sprintf("chaos-%d", os.Getpid()), Nodes: "kwok", Mode: "strict", UpArgs: args})
 	s.TellLog(t, 16<<10)
