@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/rest"
@@ -45,6 +47,10 @@ func (o *options) campaign(mgr ctrl.Manager, store *policystore.Store, leases *r
 	}, nil
 }
 
+// termGrace is how long a term that has ended is waited for before its lease is given back. What is left of it can't
+// write any more. With the ten seconds of the preStop hook it is well within the 45 that a pod has to end.
+const termGrace = 15 * time.Second
+
 // lead does what only the leader does, until ctx ends: it has a manager of its own for each term, which lives on the
 // replica's cache. A controller can't be started twice, and what it remembers is worth nothing in another term.
 func (o *options) lead(ctx context.Context, mgr ctrl.Manager, store *policystore.Store, leases *replicaLeases) error {
@@ -54,6 +60,8 @@ func (o *options) lead(ctx context.Context, mgr ctrl.Manager, store *policystore
 		NewCache:       func(*rest.Config, cache.Options) (cache.Cache, error) { return leadership.Borrow(mgr.GetCache()), nil },
 		NewClient:      func(*rest.Config, client.Options) (client.Client, error) { return mgr.GetClient(), nil },
 		Controller:     config.Controller{SkipNameValidation: new(true)}, // those of the last term had the same
+
+		GracefulShutdownTimeout: new(termGrace),
 	})
 	if err != nil {
 		return fmt.Errorf("create the leader's manager: %w", err)
@@ -65,11 +73,16 @@ func (o *options) lead(ctx context.Context, mgr ctrl.Manager, store *policystore
 	if err := controllers.SetupAll(term, store, settings); err != nil {
 		return err
 	}
+	ending := slices.Clone(controllers.Names)
 	if o.admission.address != "" {
-		if err := o.admission.certificates.Rotate(term, o.admission.certificateSettings()); err != nil {
+		name, err := o.admission.certificates.Rotate(ctx, term, o.admission.certificateSettings())
+		if err != nil {
 			return err
 		}
+		if name != "" {
+			ending = append(ending, name)
+		}
 	}
-	defer metrics.ForgetQueues(controllers.Names...) // what waited in them waits no more
+	defer metrics.ForgetControllers(ending...)
 	return term.Start(ctx)
 }

@@ -95,6 +95,9 @@ func compareSchemas(at string, was, is *apiextensionsv1.JSONSchemaProps) []findi
 		}
 		found = append(found, compareSchemas(field, &old, &current)...)
 	}
+	if isSet(was.XPreserveUnknownFields) {
+		found = append(found, compareUnknown(at, was, is)...)
+	}
 	for _, name := range is.Required {
 		if !slices.Contains(was.Required, name) && is.Properties[name].Default == nil {
 			found = append(found, refusal(at+"."+name, "newly required"))
@@ -104,6 +107,20 @@ func compareSchemas(at string, was, is *apiextensionsv1.JSONSchemaProps) []findi
 		found = append(found, compareSchemas(at+"[]", was.Items.Schema, is.Items.Schema)...)
 	}
 	return append(found, compareAdditional(at, was.AdditionalProperties, is.AdditionalProperties)...)
+}
+
+// compareUnknown reports what has a schema where it was kept unseen: fields that only the new schema has.
+func compareUnknown(at string, was, is *apiextensionsv1.JSONSchemaProps) []finding {
+	var found []finding
+	for _, name := range slices.Sorted(maps.Keys(is.Properties)) {
+		if _, ok := was.Properties[name]; !ok {
+			found = append(found, refusal(at+"."+name, "took any value and has a schema"))
+		}
+	}
+	if was.AdditionalProperties == nil && is.AdditionalProperties != nil && is.AdditionalProperties.Schema != nil {
+		found = append(found, refusal(at+"{}", "took any value and has a schema"))
+	}
+	return found
 }
 
 func compareAdditional(at string, was, is *apiextensionsv1.JSONSchemaPropsOrBool) []finding {

@@ -16,8 +16,9 @@ import (
 
 const compatFile = "config/crd/compatibility.yaml"
 
-// compatibility is what compatFile says. The release is written down, and not looked for among the tags: a
-// clone without tags would find none, and everything would be compatible.
+// compatibility is what compatFile says. The release is written down, and not only looked for among the tags: once one
+// is named, a clone without its tag fails, where it would find nothing to compare with. As long as none is named, a
+// clone without tags takes that on trust: it can't tell that a release was made.
 type compatibility struct {
 	// LastRelease is the tag of the release that the CRDs are compared with, empty before the first one.
 	LastRelease string `json:"lastRelease"`
@@ -40,7 +41,7 @@ func checkCRDCompat(root string) ([]string, error) {
 		return nil, err
 	}
 	if c.LastRelease == "" {
-		fmt.Println("crd-compat: " + compatFile + " names no release, so there is nothing to be compatible with")
+		fmt.Println("crd-compat: " + compatFile + " names no release, so nothing is compared; that there is none is seen only in a clone with its tags")
 		return append(missed, settle(nil, c.Judged)...), nil
 	}
 	released, err := releasedCRDs(root, c.LastRelease)
@@ -63,7 +64,8 @@ func checkCRDCompat(root string) ([]string, error) {
 	return append(missed, settle(found, c.Judged)...), nil
 }
 
-// missedReleases reports the release before this commit that compatFile should name, and does not. The commit
+// missedReleases reports the release before this commit that compatFile should name, and does not. It knows the releases
+// whose tags this clone has, and proves nothing in a clone without. The commit
 // that a release is made of still names the one before, or it would be compared with itself.
 func missedReleases(root, named string) ([]string, error) {
 	tags, err := git(root, "-c", "versionsort.suffix=-", "tag", "--list", "v[0-9]*", "--merged=HEAD", "--no-contains=HEAD", "--sort=-version:refname")

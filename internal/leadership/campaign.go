@@ -21,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
@@ -34,8 +35,8 @@ const (
 	RetryPeriod = 2 * time.Second
 )
 
-// returnTimeout is how long a lease that can't be given back is tried with. It runs out by itself.
-const returnTimeout = 5 * time.Second
+// ReturnTimeout is how long it is tried to give a lease back. It runs out by itself, LeaseDuration after it was renewed.
+const ReturnTimeout = 5 * time.Second
 
 // Campaign contends for a lease again and again, and works while it has it.
 type Campaign struct {
@@ -48,8 +49,8 @@ type Campaign struct {
 	// Work is what only a leader does. It must stop writing when its context ends, and return soon after. It is called
 	// once for each term, and may return earlier: an error is logged, and somebody else's turn comes.
 	Work func(ctx context.Context) error
-	// LeaseDuration, RenewDeadline and RetryPeriod are those of this package if they are zero.
-	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+	// LeaseDuration, RenewDeadline, RetryPeriod and ReturnTimeout are those of this package if they are zero.
+	LeaseDuration, RenewDeadline, RetryPeriod, ReturnTimeout time.Duration
 }
 
 // Start campaigns until ctx ends and the work has.
@@ -141,22 +142,26 @@ func (c *Campaign) work(ctx, leading context.Context, lock *watchedLock) error {
 	return err
 }
 
-// giveBack lets others have the lease at once. Nothing is written by it any more.
+// giveBack lets others have the lease at once. Nothing is written by it any more. A renewal that was cut off may still
+// come between reading the lease and writing it: that is a conflict, and tried again.
 func (c *Campaign) giveBack(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDefault(c.ReturnTimeout, ReturnTimeout))
 	defer cancel()
-	record, _, err := c.Lock.Get(ctx)
-	if err == nil && record.HolderIdentity == c.Lock.Identity() {
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		record, _, err := c.Lock.Get(ctx)
+		if err != nil || record.HolderIdentity != c.Lock.Identity() {
+			return err
+		}
 		record.HolderIdentity, record.LeaseDurationSeconds = "", 1
-		err = c.Lock.Update(ctx, *record)
-	}
+		return c.Lock.Update(ctx, *record)
+	})
 	if err != nil && !apierrors.IsNotFound(err) {
 		ctrl.LoggerFrom(ctx).WithName("leadership").Info("Could not give the lease back; it runs out by itself", "lease", c.Lock.Describe(), "error", err.Error())
 	}
 }
 
 // watchedLock tells a leader at once that somebody else holds the lease, where client-go would try to renew it until
-// RenewDeadline.
+// RenewDeadline; or that it was deleted, where client-go would create it anew and others might have been faster.
 type watchedLock struct {
 	resourcelock.Interface
 	taken atomic.Pointer[func()]
@@ -165,7 +170,8 @@ type watchedLock struct {
 // Get is for resourcelock.Interface. A leader asks only after it could not renew the lease as it knew it.
 func (l *watchedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	record, raw, err := l.Interface.Get(ctx)
-	if taken := l.taken.Load(); taken != nil && err == nil && record.HolderIdentity != l.Identity() {
+	isTaken := apierrors.IsNotFound(err) || err == nil && record.HolderIdentity != l.Identity()
+	if taken := l.taken.Load(); taken != nil && isTaken {
 		(*taken)()
 	}
 	return record, raw, err

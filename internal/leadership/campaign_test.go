@@ -23,8 +23,12 @@ var apiServer *grantrytesting.APIServer
 
 func TestMain(m *testing.M) { os.Exit(grantrytesting.Main(m, &apiServer)) }
 
-// waitFor bounds what comes about in seconds, on a machine that may stand still for longer than that.
-const waitFor = 2 * time.Minute
+const (
+	// waitFor bounds what comes about in seconds, on a machine that may stand still for longer than that.
+	waitFor = 2 * time.Minute
+	// patient is a ReturnTimeout that such a machine does not exceed.
+	patient = waitFor
+)
 
 // lockOf is the lease of a name, for somebody who contends for it.
 func lockOf(t *testing.T, name, identity string) resourcelock.Interface {
@@ -103,10 +107,13 @@ func TestCampaign_handsOver(t *testing.T) {
 	g := NewWithT(t)
 	g.SetDefaultEventuallyTimeout(waitFor)
 	d := &diary{}
-	const long, longer = time.Minute, 2 * time.Minute // no term ends because the machine stands still
-	stop := run(t, &Campaign{Lock: lockOf(t, "hand-over", "one"), Work: worker(d, "one", 300*time.Millisecond), RenewDeadline: long, LeaseDuration: longer})
+	const long, longer = 30 * time.Second, 40 * time.Second // no term ends because the machine stands still
+	stop := run(t, &Campaign{
+		Lock: lockOf(t, "hand-over", "one"), Work: worker(d, "one", 300*time.Millisecond),
+		RenewDeadline: long, LeaseDuration: longer, ReturnTimeout: patient,
+	})
 	g.Eventually(d.all).Should(Equal([]string{"one begins"}))
-	run(t, &Campaign{Lock: lockOf(t, "hand-over", "two"), Work: worker(d, "two", 0)})
+	run(t, &Campaign{Lock: lockOf(t, "hand-over", "two"), Work: worker(d, "two", 0), RenewDeadline: long, LeaseDuration: longer})
 	g.Consistently(d.all, 3*time.Second).Should(HaveLen(1), "the lease is held")
 	stop()
 	g.Expect(holder(t, "hand-over")).NotTo(Equal("one"), "it was given back")
@@ -134,6 +141,58 @@ func TestCampaign_takenAway(t *testing.T) {
 	g.Eventually(func() int { return len(d.all()) }).Should(BeNumerically(">=", 4))
 	g.Expect(d.all()[:4]).To(Equal([]string{"one begins", "one is told to end", "one has ended", "one begins"}))
 	g.Eventually(func() string { return holder(t, "taken") }).Should(Equal("one"))
+}
+
+// TestCampaign_deleted: somebody deletes the lease, and another replica may have been the one to create it anew. The
+// work ends, and the next term comes.
+func TestCampaign_deleted(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(waitFor)
+	d := &diary{}
+	const long, longer = 30 * time.Second, 40 * time.Second // no term ends because the machine stands still
+	run(t, &Campaign{Lock: lockOf(t, "deleted", "one"), Work: worker(d, "one", 0), RenewDeadline: long, LeaseDuration: longer, ReturnTimeout: patient})
+	g.Eventually(d.all).Should(ContainElement("one begins"))
+	g.Expect(apiServer.Client(t).Delete(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "deleted"}})).To(Succeed())
+	g.Eventually(d.all).Should(HaveLen(4))
+	g.Expect(d.all()).To(Equal([]string{"one begins", "one is told to end", "one has ended", "one begins"}))
+}
+
+// renewedMeanwhile is a lease that is renewed once more just before it is given back, as the API server may do with a
+// renewal that its sender has given up.
+type renewedMeanwhile struct {
+	resourcelock.Interface
+	late  resourcelock.Interface
+	times atomic.Int32
+}
+
+func (r *renewedMeanwhile) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	if record.HolderIdentity == "" && r.times.Add(1) == 1 {
+		held, _, err := r.late.Get(ctx)
+		if err != nil {
+			return err
+		}
+		held.RenewTime = metav1.NewTime(held.RenewTime.Add(time.Second)) // or nothing would be written
+		if err := r.late.Update(ctx, *held); err != nil {
+			return err
+		}
+	}
+	return r.Interface.Update(ctx, record)
+}
+
+// TestCampaign_lateRenewal: a renewal that arrives after its sender has given it up does not keep the lease.
+func TestCampaign_lateRenewal(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(waitFor)
+	d := &diary{}
+	lock := &renewedMeanwhile{Interface: lockOf(t, "late", "one"), late: lockOf(t, "late", "one")}
+	const long, longer = 30 * time.Second, 40 * time.Second
+	stop := run(t, &Campaign{Lock: lock, Work: worker(d, "one", 0), RenewDeadline: long, LeaseDuration: longer, ReturnTimeout: patient})
+	g.Eventually(d.all).Should(ContainElement("one begins"))
+	stop()
+	g.Expect(holder(t, "late")).To(BeEmpty())
+	g.Expect(lock.times.Load()).To(BeEquivalentTo(2), "there was a conflict")
 }
 
 // failing is a lease that can't be written while it fails. What it is given back with is noted.
@@ -192,7 +251,7 @@ func TestCampaign_workFails(t *testing.T) {
 	g := NewWithT(t)
 	g.SetDefaultEventuallyTimeout(waitFor)
 	var terms atomic.Int32
-	stop := run(t, &Campaign{Lock: lockOf(t, "work-fails", "one"), RetryPeriod: 100 * time.Millisecond, Work: func(ctx context.Context) error {
+	stop := run(t, &Campaign{Lock: lockOf(t, "work-fails", "one"), RetryPeriod: 100 * time.Millisecond, ReturnTimeout: patient, Work: func(ctx context.Context) error {
 		if terms.Add(1) < 3 {
 			return errors.New("no")
 		}

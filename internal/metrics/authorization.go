@@ -11,9 +11,10 @@ var (
 	// AuthorizationSeconds is how long answers take, from the body's first byte to the answer's last.
 	AuthorizationSeconds = histogram("authorization_duration_seconds",
 		"Time to answer an authorization request, reading, look-ups and writing included.", fast, "verdict")
-	// AuthorizationRefusedRequests counts HTTP requests that got no decision.
+	// AuthorizationRefusedRequests counts HTTP requests that got no decision, and, by 413 and 503, those that were refused
+	// unread, which AuthorizationDecisions counts, too.
 	AuthorizationRefusedRequests = counter("authorization_refused_requests_total",
-		"HTTP requests to the authorization webhook that were not a SubjectAccessReview, by status code.", "code")
+		"HTTP requests to the authorization webhook that were not a SubjectAccessReview, or took too much to be read (413, 503), by status code.", "code")
 	// AuthorizationPanics counts panics, each of which was answered without allowing.
 	AuthorizationPanics = counter("authorization_panics_total",
 		"Panics while an authorization request was decided. Nothing is allowed by one.").WithLabelValues()

@@ -160,12 +160,14 @@ func (w *world) run(t *testing.T, o options, authorizer *authorization.Server) {
 		DNSNames: []string{"localhost"}, Settle: o.settle, Clock: clock.RealClock{}, Foreign: o.certificate != nil,
 	}
 	g.Expect(w.certificates.Setup(mgr, settings)).To(Succeed())
-	g.Expect(w.certificates.Rotate(mgr, settings)).To(Succeed())
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	_, err = w.certificates.Rotate(ctx, mgr, settings)
+	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(admission.Setup(mgr, mgr.GetWebhookServer(), admission.Settings{Policy: store, Clock: clock.RealClock{}, Mode: o.mode, Operator: operator, Rule: rule})).To(Succeed())
 	if authorizer != nil {
 		authorize(t, mgr, o, store, authorizer)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
 	w.stop = func() {

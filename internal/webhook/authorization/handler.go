@@ -72,7 +72,7 @@ type answer struct {
 	Status authorizationv1.SubjectAccessReviewStatus `json:"status"`
 }
 
-// refusal is why a request is not a question.
+// refusal is why a request is not a question, or can't be read as one.
 type refusal struct {
 	code int
 	err  error
@@ -84,26 +84,33 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := large.Reader(http.MaxBytesReader(w, r.Body, MaxBody))
 	defer body.Release()
 	spec, refused := read(r, body)
-	if refused != nil {
-		h.refuse(w, r, refused)
+	switch {
+	case refused == nil:
+		a.spec, a.basis = spec, h.basis()
+		a.decision = h.decide(r.Context(), spec, a.basis)
+	case refused.isOfQuestion():
+		metrics.AuthorizationRefusedRequests.WithLabelValues(strconv.Itoa(refused.code)).Inc()
+		a.spec = &authorizationv1.SubjectAccessReviewSpec{} // who asks for what was not read
+		a.decision = h.Authorizer.Failed(refused.err.Error(), nil)
+	default:
+		refuse(w, r, refused)
 		return
 	}
-	a.spec, a.basis = spec, h.basis()
-	a.decision = h.decide(r.Context(), spec, a.basis)
 	write(w, r, http.StatusOK, statusOf(a.decision))
 	a.took = h.Clock.Since(a.began)
 	h.observe(&a)
 }
 
-// refuse answers what is not a question, and what is one but takes too much to be read: that comes of what a user asked
-// the API server for, which would make a failure of Grantry's of another status. It is answered no.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
+// isOfQuestion says that the request is taken for a question, but takes too much to be read: that comes of what a user
+// asked the API server for, which would make a failure of Grantry's of another status. It is answered no.
+func (r *refusal) isOfQuestion() bool {
+	return r.code == http.StatusRequestEntityTooLarge || r.code == http.StatusServiceUnavailable
+}
+
+// refuse answers what is not a question.
+func refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 	metrics.AuthorizationRefusedRequests.WithLabelValues(strconv.Itoa(why.code)).Inc()
-	switch why.code {
-	case http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable:
-		write(w, r, http.StatusOK, statusOf(h.Authorizer.Failed(why.err.Error(), nil)))
-		return
-	case http.StatusMethodNotAllowed:
+	if why.code == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", http.MethodPost)
 	}
 	write(w, r, why.code, authorizationv1.SubjectAccessReviewStatus{EvaluationError: why.err.Error()})

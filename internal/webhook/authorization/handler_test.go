@@ -178,10 +178,8 @@ func TestHandler_hostileBodies(t *testing.T) {
 // TestHandler_longQuestions: a user can have the API server ask them, so they are answered no, with a reason.
 func TestHandler_longQuestions(t *testing.T) {
 	t.Parallel()
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, io.MultiReader(strings.NewReader(review), strings.NewReader(strings.Repeat(" ", MaxBody))))
-	r.Header.Set("Content-Type", "application/json")
 	d := &decider{}
-	code, got := post(t, d, r)
+	code, got := post(t, d, tooLong(t))
 	if code != http.StatusOK || !got.Status.Denied || !strings.Contains(got.Status.Reason, "shorter selector") || d.last != nil {
 		t.Errorf("status %d, %+v", code, got.Status)
 	}

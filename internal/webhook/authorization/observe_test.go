@@ -86,6 +86,14 @@ func question(tb testing.TB, user, verb, name string) *http.Request {
 	return r
 }
 
+// tooLong is a request with a question that is not read.
+func tooLong(tb testing.TB) *http.Request {
+	tb.Helper()
+	r := httptest.NewRequestWithContext(tb.Context(), http.MethodPost, Path, io.MultiReader(strings.NewReader(review), strings.NewReader(strings.Repeat(" ", MaxBody))))
+	r.Header.Set("Content-Type", "application/json")
+	return r
+}
+
 // counts returns the counters of decisions and of how many were timed, by their labels.
 func counts(t *testing.T) map[string]float64 {
 	t.Helper()
@@ -116,7 +124,7 @@ func TestHandler_counts(t *testing.T) {
 			question(t, "alice", "get", "dev.batch.job1"), question(t, "alice", "get", "dev.batch.job2"), question(t, "alice", "delete", "dev.batch"),
 			question(t, "root", "get", "grants/g"), question(t, "alice", "get", "grants/g"), question(t, "alice", "get", "widgets/w"),
 		},
-		permission.ModeStrict: {question(t, "alice", "get", "dev"), httptest.NewRequestWithContext(t.Context(), http.MethodGet, Path, nil)},
+		permission.ModeStrict: {question(t, "alice", "get", "dev"), tooLong(t), httptest.NewRequestWithContext(t.Context(), http.MethodGet, Path, nil)},
 	} {
 		for _, r := range requests {
 			newHandler(mode, nil).ServeHTTP(httptest.NewRecorder(), r)
@@ -136,8 +144,10 @@ func TestHandler_counts(t *testing.T) {
 		"decisions_total family=jobs kind=jobs verdict=deny":                1,
 		"duration_seconds verdict=allow":                                    3,
 		"duration_seconds verdict=no_opinion":                               3,
-		"duration_seconds verdict=deny":                                     1,
+		"decisions_total family=none kind=other verdict=deny":               1,
+		"duration_seconds verdict=deny":                                     2,
 		"refused_requests_total code=405":                                   1,
+		"refused_requests_total code=413":                                   1,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -165,7 +175,7 @@ func TestHandler_logs(t *testing.T) {
 	path := httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, strings.NewReader(review+`{"user":"kubelet","nonResourceAttributes":{"path":"/healthz","verb":"get"}}}`))
 	path.Header.Set("Content-Type", "application/json")
 	got := logged(t, permission.ModeStrict, decisionlog.Options{Level: decisionlog.All, Rate: 1},
-		question(t, "alice", "get", "dev.batch.job1"), traced, path)
+		question(t, "alice", "get", "dev.batch.job1"), traced, path, tooLong(t))
 	const id = "dcos:service:metronome:metronome:jobs:dev.batch"
 	about := func(name string) decisionlog.Target {
 		return decisionlog.Target{Group: "grantry.dev", Resource: "jobs", Namespace: "metronome", Name: name}
@@ -182,6 +192,10 @@ func TestHandler_logs(t *testing.T) {
 			Reason: `user alice may not "delete" on jobs dev.batch in metronome`, TraceID: "4bf92f3577b34da6a3ce929d0e0e4736",
 		},
 		{Webhook: "authorization", User: "kubelet", Verb: "get", Target: decisionlog.Target{Path: "/healthz"}, Verdict: "no_opinion"},
+		{
+			Webhook: "authorization", Verdict: "deny", Refused: true,
+			Reason: "no question of more than 1048576 bytes is read: ask with a shorter selector",
+		},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(decisionlog.Line{}, "Time", "LatencyMicroseconds")); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

@@ -15,15 +15,10 @@ package certificates
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/open-policy-agent/cert-controller/pkg/rotator"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -91,38 +86,3 @@ func (c *Certificates) Setup(mgr ctrl.Manager, s Settings) error {
 	}
 	return c.follow(mgr, s)
 }
-
-// +kubebuilder:rbac:groups="",namespace=grantry-system,resources=secrets,verbs=get;list;watch;update
-// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=grantry,verbs=get;list;watch;patch
-
-// Rotate lets cert-controller keep the Secret up to date, with the manager: a CA for ten years, a certificate for one,
-// each made anew 90 days before its end, or at once if the Secret has none that is good. One replica does that at a
-// time, and one manager after the other.
-func (c *Certificates) Rotate(mgr ctrl.Manager, s Settings) error {
-	if s.Foreign {
-		return nil
-	}
-	dir, err := mountedInName()
-	if err != nil {
-		return err
-	}
-	if err := rotator.AddRotator(mgr, &rotator.CertRotator{
-		ControllerName: fmt.Sprintf("rotate-%s-%d", s.Secret.Name, c.terms.Add(1)), // never the same in a process
-		SecretKey:      s.Secret, CAName: "grantry-admission-ca", CAOrganization: "grantry",
-		DNSName: s.DNSNames[0], ExtraDNSNames: s.DNSNames[1:],
-		CertDir: dir, IsReady: make(chan struct{}), RequireLeaderElection: true,
-	}); err != nil {
-		return fmt.Errorf("set up the rotation of certificates: %w", err)
-	}
-	return nil
-}
-
-// mountedInName is a directory in which the rotator finds the file that it wants to see mounted before it
-// believes that certificates arrive. Here they arrive another way.
-var mountedInName = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "grantry-admission-")
-	if err != nil {
-		return "", err
-	}
-	return dir, os.WriteFile(filepath.Join(dir, "tls.crt"), nil, 0o600)
-})

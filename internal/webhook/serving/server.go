@@ -34,7 +34,7 @@ const (
 	bodyTimeout   = 10 * time.Second
 	answerTimeout = 15 * time.Second
 	idleTimeout   = 5 * time.Minute
-	drainTimeout  = 10 * time.Second
+	drainTimeout  = answerTimeout + time.Second
 	maxHeader     = 16 << 10 // bytes
 	complainEvery = 10 * time.Second
 
@@ -75,7 +75,8 @@ func (s *Server) Addr() net.Addr {
 	return nil
 }
 
-// Start serves until ctx ends, and then finishes what has begun.
+// Start serves until ctx ends, and then finishes what has begun. What takes longer than drainTimeout is cut off, and is no
+// error: strangers may send slowly.
 func (s *Server) Start(ctx context.Context) error {
 	config, err := s.Callers.require(s.TLS)
 	if err != nil {
@@ -109,11 +110,21 @@ func (s *Server) Start(ctx context.Context) error {
 		<-groupCtx.Done()
 		s.listening.Store(nil)
 		<-served.Done()
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-		defer cancel()
-		return server.Shutdown(last)
+		return finish(ctrl.LoggerInto(context.WithoutCancel(ctx), logger), server, drainTimeout)
 	})
 	return group.Wait()
+}
+
+// finish shuts a server down, and cuts off what has not ended by the timeout.
+func finish(ctx context.Context, server *http.Server, timeout time.Duration) error {
+	last, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := server.Shutdown(last)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	ctrl.LoggerFrom(ctx).Info("Cut off what had not ended in time", "timeout", timeout.String())
+	return server.Close()
 }
 
 // complaints are what the HTTP server has to say of connections, such as a handshake that failed: one line in ten
