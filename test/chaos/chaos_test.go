@@ -25,7 +25,8 @@ import (
 const (
 	// steady is for how long nothing is broken before a fault.
 	steady = 3 * time.Second
-	// behind is how long after a fault carol's Grant is still gone: old knowledge must not come back with the cure.
+	// behind is how long after a fault, and after the window of its row, carol's Grant is still gone: old knowledge must
+	// not come back with the cure.
 	behind = 3 * time.Second
 	// converges is how soon after a fault everything is to be as it should; a row that takes longer is marked.
 	converges = 30 * time.Second
@@ -87,6 +88,9 @@ func play(t *testing.T, chosen []fault) table {
 		rows = append(rows, s.judge(t, r, told))
 		t.Logf("%s", rows[len(rows)-1:].text())
 	}
+	if s.clock != nil { // whether schedules go on shows in the minutes after
+		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(3*time.Minute + 20*time.Second)))
+	}
 	stop()
 	end := time.Now()
 	s.converge(t, end, end)
@@ -118,7 +122,7 @@ type result struct {
 }
 
 // play breaks something and mends it. While it is broken, or as soon as that is possible again, carol's Grant is deleted;
-// a moment after both she gets it back.
+// she gets it back when that is over and every replica has had to know for a moment.
 func (s *site) play(t *testing.T, f fault) result {
 	t.Helper()
 	time.Sleep(steady)
@@ -141,12 +145,12 @@ func (s *site) play(t *testing.T, f fault) result {
 		t.FailNow()
 	}
 	absence := ledger.Absence{From: from, Window: f.window}
-	time.Sleep(behind)
+	time.Sleep(max(behind, time.Until(from.Add(f.window+behind)))) // or no request could be wrongly allowed
 	absence.Until = time.Now()
 	s.record.absent("carol", absence)
 	s.insist(t, "give carol her Grant back", func(ctx context.Context) error { return orThere(s.admin.Create(ctx, owned("c"))) })
 	r.converged = s.converge(t, r.mended, time.Now())
-	s.record.broken(ledger.Outage{From: r.began, Until: r.converged})
+	s.record.broken(ledger.Outage{From: r.began, Until: r.converged.Add(f.after), WrongClock: f.clock})
 	return r
 }
 
@@ -154,7 +158,7 @@ func (s *site) play(t *testing.T, f fault) result {
 func (s *site) revoke(t *testing.T) time.Time {
 	t.Helper()
 	s.insist(t, "delete carol's Grant", func(ctx context.Context) error {
-		if err := s.admin.Delete(ctx, owned("c")); !apierrors.IsNotFound(err) {
+		if err := s.collector.Delete(ctx, owned("c")); !apierrors.IsNotFound(err) {
 			return err
 		}
 		return nil

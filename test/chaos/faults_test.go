@@ -31,8 +31,10 @@ type fault struct {
 	window time.Duration
 	// long leaves it out of the short form.
 	long bool
-	// disk says that etcd must have a disk of its own.
-	disk bool
+	// disk and clock say that etcd must have a disk, and the operators a clock, of their own.
+	disk, clock bool
+	// after is for how long after it schedules may still miss a time.
+	after time.Duration
 	// sign is what the alert looks at, where that shows while the fault lasts. It must be seen then.
 	sign func(*testing.T, *site) bool
 	// begin breaks something. What it returns mends that, and returns when it is mended.
@@ -47,11 +49,7 @@ func faults() []fault {
 			tells: "`GrantryNoLeader`, if nobody else leads within 2 min",
 			begin: func(t *testing.T, s *site) func() {
 				t.Helper()
-				leader := s.leader()
-				if leader == nil {
-					t.Fatal("nobody leads")
-				}
-				leader.kill()
+				s.aLeader(t).kill()
 				return func() {}
 			},
 		},
@@ -96,10 +94,7 @@ func faults() []fault {
 			tells: "`GrantryViewTooOld` on one replica",
 			begin: func(t *testing.T, s *site) func() {
 				t.Helper()
-				leader := s.leader()
-				if leader == nil {
-					t.Fatal("nobody leads")
-				}
+				leader := s.aLeader(t)
 				leader.toServer.Cut()
 				return leader.toServer.Mend
 			},
@@ -155,6 +150,10 @@ func faults() []fault {
 			name: "etcd's disk is full", lasts: atMost + 5*time.Second, window: atMost, long: true, disk: true,
 			tells: "`GrantryViewTooOld` and `GrantryNoLeader`",
 			sign:  viewTooOld, begin: fillDisk,
+		},
+		{
+			name: "the replicas' clocks go two hours ahead, and then back by four", lasts: 10 * time.Second, window: soon, long: true, clock: true, after: time.Minute,
+			tells: "no alert of Grantry's, but the machines' own", begin: jumping,
 		},
 		{
 			name: grants() + " Grants are created", window: atMost, long: true,

@@ -129,7 +129,7 @@ func (s *site) createRuns(ctx context.Context) {
 		team := teams[i%len(teams)]
 		name := fmt.Sprintf("%s-%06d", team, i)
 		group.Go(func() {
-			s.request(ctx, "dave", "create a run of team-"+team, func() error {
+			s.request(ctx, ledger.Request{User: "dave", What: "create a run of team-" + team, Creates: name}, func() error {
 				return s.users["dave"].Create(context.WithoutCancel(ctx), jobRun(name, "team-"+team+".ondemand"))
 			})
 		})
@@ -140,7 +140,7 @@ func (s *site) createRuns(ctx context.Context) {
 // ask asks a question again and again, as a user.
 func (s *site) ask(ctx context.Context, user string, q question) {
 	for ctx.Err() == nil {
-		s.request(ctx, user, q.what, func() error { return q.ask(context.WithoutCancel(ctx)) })
+		s.request(ctx, ledger.Request{User: user, What: q.what}, func() error { return q.ask(context.WithoutCancel(ctx)) })
 		time.Sleep(askEach)
 	}
 }
@@ -168,8 +168,8 @@ func (s *site) questions(user, team string) []question {
 }
 
 // request sends something and writes down how it ended. One that was cut short by the end is not written down.
-func (s *site) request(ctx context.Context, user, what string, send func() error) {
-	q := ledger.Request{User: user, What: what, Began: time.Now()}
+func (s *site) request(ctx context.Context, q ledger.Request, send func() error) {
+	q.Began = time.Now()
 	err := send()
 	q.Ended, q.Outcome = time.Now(), outcomeOf(err)
 	if ctx.Err() == nil || err == nil {

@@ -195,6 +195,7 @@ func (r *recorder) found(runs []v1alpha1.JobRun, children []metav1.PartialObject
 		}
 		run.Gone, run.State = false, stateOf(&runs[i])
 		run.Succeeded = run.State == v1alpha1.StateSuccess
+		run.TooLate = run.State == v1alpha1.StateStartingDeadlineExceeded
 		r.runs[uid] = run
 	}
 	for i := range children {
@@ -205,12 +206,13 @@ func (r *recorder) found(runs []v1alpha1.JobRun, children []metav1.PartialObject
 	}
 }
 
-// until is the record of what began before a moment.
+// until is the record of the runs that were asked for before a moment, and of the requests that ended before it.
 func (r *recorder) until(moment time.Time, timetable ...ledger.Schedule) *ledger.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	record := &ledger.Record{
-		Children: slices.Collect(maps.Values(r.children)), Requests: slices.Clone(r.requests),
+		Children: slices.Collect(maps.Values(r.children)),
+		Requests: slices.DeleteFunc(slices.Clone(r.requests), func(q ledger.Request) bool { return !q.Ended.Before(moment) }),
 		Absences: maps.Clone(r.absences), Outages: slices.Clone(r.outages), Schedules: timetable,
 	}
 	for _, run := range r.runs {
@@ -257,7 +259,7 @@ func (r *recorder) unfinished(moment time.Time) string {
 	defer r.mu.Unlock()
 	n, example := 0, ""
 	for _, run := range r.runs {
-		if run.Owner != "bob" && run.Asked.Before(moment) && !run.Succeeded {
+		if run.Owner != "bob" && run.Asked.Before(moment) && !run.Succeeded && !run.TooLate {
 			n++
 			example = run.Name + " is " + run.State
 		}

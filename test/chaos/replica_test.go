@@ -21,6 +21,7 @@ type replica struct {
 	toServer         *harness.Line
 
 	mu       sync.Mutex
+	program  string
 	operator *harness.Operator
 }
 
@@ -33,13 +34,13 @@ func (s *site) newReplica(t *testing.T) *replica {
 		t.Fatal(err)
 	}
 	t.Cleanup(line.Close)
-	r := &replica{authorize: grantrytesting.FreeAddress(t), admit: grantrytesting.FreeAddress(t), toServer: line}
+	r := &replica{authorize: grantrytesting.FreeAddress(t), admit: grantrytesting.FreeAddress(t), toServer: line, program: s.program}
 	kubeconfig, arguments := s.kubeconfig(t, line.Address(), to), s.arguments(r)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		r.keep(ctx, t.Error, s.program, kubeconfig, s.LogPath(), arguments)
+		r.keep(ctx, t.Error, kubeconfig, s.LogPath(), arguments)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -49,8 +50,11 @@ func (s *site) newReplica(t *testing.T) *replica {
 }
 
 // keep runs operators, one after the other, until ctx ends.
-func (r *replica) keep(ctx context.Context, fail func(...any), program, kubeconfig, log string, arguments []string) {
+func (r *replica) keep(ctx context.Context, fail func(...any), kubeconfig, log string, arguments []string) {
 	for {
+		r.mu.Lock()
+		program := r.program
+		r.mu.Unlock()
 		operator, err := harness.StartOperator(program, kubeconfig, log, arguments...)
 		if err != nil {
 			fail(err)
@@ -83,6 +87,14 @@ func (r *replica) now() *harness.Operator {
 func (r *replica) isReady() bool {
 	operator := r.now()
 	return operator != nil && operator.IsReady()
+}
+
+// become has the replica run another program from now on.
+func (r *replica) become(program string) {
+	r.mu.Lock()
+	r.program = program
+	r.mu.Unlock()
+	r.kill()
 }
 
 // kill ends the operator as a crash would.

@@ -27,6 +27,9 @@ import (
 	"github.com/grantry/grantry/test/harness"
 )
 
+// collector is the identity of the garbage collector.
+const collector = "system:serviceaccount:kube-system:generic-garbage-collector"
+
 const (
 	// replicas is how many operators there are.
 	replicas = 3
@@ -45,7 +48,9 @@ type site struct {
 	program   string
 	audit     string // the API server's log of what was created and deleted
 	disk      *disk  // etcd's own; nil unless a fault needs one
+	clock     *clock // the operators' own; nil unless a fault needs one
 	admin     client.Client
+	collector client.Client
 	mapper    meta.RESTMapper
 	users     map[string]client.Client
 	replicas  []*replica
@@ -73,10 +78,18 @@ func newSite(t *testing.T, chosen []fault) *site {
 	if s.program, err = s.BuildOperator(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if slices.ContainsFunc(chosen, func(f fault) bool { return f.clock }) {
+		s.clock = newClock(t)
+	}
 	s.admin = s.client(t, "admin")
 	for _, user := range []string{"alice", "bob", "carol", "dave"} {
 		s.users[user] = s.client(t, user)
 	}
+	// Nobody asks an admission webhook about what the garbage collector deletes, so that its deletions need no replica.
+	if _, err := s.MintKubeconfig(t.Context(), collector, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"); err != nil {
+		t.Fatal(err)
+	}
+	s.collector = s.client(t, collector)
 	s.operate(t)
 	return s
 }
@@ -201,6 +214,16 @@ func (s *site) leader() *replica {
 		}
 	}
 	return nil
+}
+
+// aLeader is a replica that leads, once there is one.
+func (s *site) aLeader(t *testing.T) (leader *replica) {
+	t.Helper()
+	s.eventually(t, waitFor, "somebody leads", func() bool {
+		leader = s.leader()
+		return leader != nil
+	})
+	return leader
 }
 
 // insist does something until it succeeds.

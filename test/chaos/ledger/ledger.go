@@ -44,6 +44,8 @@ type Run struct {
 	// Succeeded says that it has ended, and well, as each is to that may be launched. State is how it stands.
 	Succeeded bool
 	State     string
+	// TooLate says that it missed its starting deadline, and so was not launched.
+	TooLate bool
 }
 
 // Child is a batch/v1 Job.
@@ -70,6 +72,8 @@ type Request struct {
 	User, What   string
 	Began, Ended time.Time
 	Outcome      Outcome
+	// Creates is the name of the run that it creates, if any.
+	Creates string
 }
 
 // Schedule is to have a run in each minute from First to Last.
@@ -92,14 +96,18 @@ func (a Absence) during(began, ended time.Time, after time.Duration) bool {
 }
 
 // Outage is a time in which something was broken.
-type Outage struct{ From, Until time.Time }
+type Outage struct {
+	From, Until time.Time
+	// WrongClock says that it was the clock by which starting deadlines are judged.
+	WrongClock bool
+}
 
 // Rule is what must not happen.
 type Rule string
 
 // The rules.
 const (
-	Lost         Rule = "lost"         // a run is gone, has not ended well, or was not created at its time
+	Lost         Rule = "lost"         // a run is gone, has not ended well, or was not created at its time or as was answered
 	Twice        Rule = "twice"        // a run has had two children, or a scheduled time two runs
 	Unauthorized Rule = "unauthorized" // a run was launched without permission
 	WronglyAllow Rule = "allowed"      // a request was allowed without permission
@@ -128,8 +136,15 @@ func Check(r *Record) []Violation {
 		found = append(found, checkRun(r, run, children[run.UID])...)
 	}
 	found = append(found, checkSchedules(r)...)
+	names := map[string]bool{}
+	for _, run := range r.Runs {
+		names[run.Name] = true
+	}
 	for _, q := range r.Requests {
 		found = append(found, checkRequest(r, q)...)
+		if q.Creates != "" && q.Outcome == Allowed && !names[q.Creates] {
+			found = append(found, Violation{Lost, "run " + q.Creates + " was created, and there is no word of it"})
+		}
 	}
 	return found
 }
@@ -146,6 +161,7 @@ func checkRun(r *Record, run Run, children map[string]Child) []Violation {
 	case run.Gone:
 		tell(Lost, "is gone")
 	case mayNever:
+	case run.TooLate && len(children) == 0 && r.clockWasWrong(run.Asked):
 	case len(children) == 0:
 		tell(Lost, "was never launched: it is %s", run.State)
 	case !run.Succeeded:
@@ -165,6 +181,13 @@ func checkRun(r *Record, run Run, children map[string]Child) []Violation {
 		}
 	}
 	return found
+}
+
+// clockWasWrong reports whether a run that was asked for at a moment may have waited while the clock was wrong.
+func (r *Record) clockWasWrong(asked time.Time) bool {
+	return slices.ContainsFunc(r.Outages, func(o Outage) bool {
+		return o.WrongClock && asked.After(o.From.Add(-time.Minute)) && asked.Before(o.Until)
+	})
 }
 
 // checkSchedules: a time has one run, or none if something was broken before the next one.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -97,6 +98,22 @@ func TestCheck(t *testing.T) {
 			want:   []string{"lost: run a1 of alice was never launched: it is Success"},
 		},
 		{
+			name: "a run missed its deadline by a clock that was wrong",
+			doctor: func(r *Record) {
+				r.Children = slices.DeleteFunc(r.Children, func(c Child) bool { return c.Run == "a2" })
+				r.run("a2").Succeeded, r.run("a2").State, r.run("a2").TooLate = false, "StartingDeadlineExceeded", true
+				r.Outages[0].WrongClock = true
+			},
+		},
+		{
+			name: "a run missed its deadline by a clock that was right",
+			doctor: func(r *Record) {
+				r.Children = slices.DeleteFunc(r.Children, func(c Child) bool { return c.Run == "a2" })
+				r.run("a2").Succeeded, r.run("a2").State, r.run("a2").TooLate = false, "StartingDeadlineExceeded", true
+			},
+			want: []string{"lost: run a2 of alice was never launched: it is StartingDeadlineExceeded"},
+		},
+		{
 			name:   "a run has failed",
 			doctor: func(r *Record) { r.run("a1").Succeeded, r.run("a1").State = false, "Failed" },
 			want:   []string{"lost: run a1 of alice has not ended well: it is Failed"},
@@ -128,6 +145,21 @@ func TestCheck(t *testing.T) {
 			name:   "a run from before an absence was launched long after its begin",
 			doctor: func(r *Record) { r.Children[4].Asked, r.Children[4].Answered = at(121), at(122) },
 			want:   []string{"unauthorized: run c3 of carol was launched 21s into an absence"},
+		},
+		{
+			name: "a run was created, as the API server said, and is nowhere",
+			doctor: func(r *Record) {
+				r.Requests = append(r.Requests, Request{User: "dave", What: "create", Began: at(5), Ended: at(6), Outcome: Allowed, Creates: "a9"})
+			},
+			want: []string{"lost: run a9 was created, and there is no word of it"},
+		},
+		{
+			name: "a run was created as was said, and another one was not",
+			doctor: func(r *Record) {
+				r.Requests = append(r.Requests,
+					Request{User: "dave", What: "create", Began: at(5), Ended: at(6), Outcome: Allowed, Creates: "a1"},
+					Request{User: "dave", What: "create", Began: at(5), Ended: at(6), Outcome: Failed, Creates: "a9"})
+			},
 		},
 		{
 			name: "bob was allowed something",
