@@ -107,7 +107,7 @@ func grantCount(t *testing.T) int {
 type started struct {
 	operator *harness.Operator
 	took     time.Duration // until it was ready
-	peak     int64         // bytes that were resident at the most; known after stop
+	peak     int           // bytes that were resident at the most; known after stop
 }
 
 func begin(t *testing.T, cluster *harness.Cluster, binary string, args []string) *started {
@@ -129,11 +129,27 @@ func begin(t *testing.T, cluster *harness.Cluster, binary string, args []string)
 func (s *started) stop(t *testing.T, name string) {
 	t.Helper()
 	resident := gauge(t, s.operator, "process_resident_memory_bytes")
+	s.peak = peakMemory(t, s.operator.PID())
 	s.operator.Stop()
 	usage := s.operator.Usage()
-	s.peak = usage.Maxrss << 10 // getrusage(2) has kibibytes
 	t.Logf("%s: ready after %s; %.0f MiB resident at the end, %d MiB at the most; %.1f s of CPU",
 		name, s.took.Round(time.Millisecond), resident/(1<<20), s.peak>>20, time.Duration(usage.Utime.Nano()+usage.Stime.Nano()).Seconds())
+}
+
+// peakMemory is how many bytes of a process were resident at the most. What getrusage(2) says of a child is no less than
+// its parent had before it.
+func peakMemory(t *testing.T, pid int) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "\nVmHWM:")
+	var kibibytes int
+	if _, err := fmt.Sscan(after, &kibibytes); err != nil {
+		t.Fatalf("no VmHWM of process %d: %v", pid, err)
+	}
+	return kibibytes << 10
 }
 
 // settle waits until the operator writes no more. It asks the operator: a list of everything, again and again, is what
