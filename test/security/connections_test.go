@@ -1,7 +1,6 @@
 package security
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -20,10 +19,12 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/grantry/grantry/internal/webhook/serving"
+	"github.com/grantry/grantry/test/harness"
 )
 
-// TestSlowConnections: 10,000 connections of strangers are held on the two webhooks at once, most without a handshake, the
-// others in the middle of a header, in the middle of a body, or idle. Whoever asks is answered all the while, over the
+// TestSlowConnections: 10,000 hold a connection each to one of the two webhooks, as long as they are let, and come again:
+// most without a handshake, the others in the middle of a header, in the middle of a body, or idle. At most 4 * 512 of
+// these connections are open at once. Whoever asks is answered all the while, if need be on another try, over the
 // connections that the API server has and over new ones, and the operator's memory and open files are bounded.
 func TestSlowConnections(t *testing.T) {
 	s := newSite(t, nil)
@@ -51,12 +52,14 @@ func TestSlowConnections(t *testing.T) {
 		"a review on a new connection":  s.review,
 		"whether the operator is ready": func(context.Context) error { return s.ready() },
 	}
+	pulse := harness.TakePulse(ctx)
 	for what, ask := range questions {
 		const times = 20
-		atOnce := 0
+		atOnce, excused := 0, 0
 		for range times {
 			began := time.Now()
 			for try := 0; ; try++ {
+				asked := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), waitFor)
 				err := ask(ctx)
 				cancel()
@@ -66,21 +69,24 @@ func TestSlowConnections(t *testing.T) {
 					}
 					break
 				}
+				if try == 0 && pulse.Excuses(asked, time.Now(), err.Error()) {
+					excused++
+				}
 				if time.Since(began) > waitFor {
 					t.Fatalf("%s is not answered while %s: %v", what, f, err)
 				}
 			}
 		}
-		if atOnce == 0 { // how many is a matter of the machine: an API server waits three seconds
+		if atOnce+excused == 0 { // how many is a matter of the machine: an API server waits three seconds
 			t.Errorf("%s: none was answered at once", what)
 		}
-		t.Logf("%s: %d of %d answered at once", what, atOnce, times)
+		t.Logf("%s: %d of %d answered at once, and of %d others the machine is to blame", what, atOnce, times, excused)
 	}
 	most := peak()
 	f.end()
 	t.Logf("%s; memory %d MiB before and %d MiB at the most, files %d and %d", f, memory>>20, most.memory>>20, files, most.files)
-	if most.memory > 4*memory {
-		t.Errorf("the operator's memory has grown from %d to %d bytes", memory, most.memory)
+	if most.memory > mostMemory {
+		t.Errorf("the operator had %d MiB, more than %d", most.memory>>20, mostMemory>>20)
 	}
 	if limit := files + 4*serving.MaxConnections + 100; most.files > limit {
 		t.Errorf("%d files are open, more than %d", most.files, limit)
@@ -123,37 +129,57 @@ func newConnections(certificates ...tls.Certificate) *http.Client {
 	}}
 }
 
-func post(ctx context.Context, c *http.Client, url, body, want string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader([]byte(body)))
+// message is what is sent to a webhook.
+type message struct{ url, body string }
+
+// send returns the answer.
+func send(ctx context.Context, c *http.Client, m message) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, strings.NewReader(m.body))
 	if err != nil {
-		return err
+		return "", err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := c.Do(request)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
-	if err == nil && !strings.Contains(string(text), want) {
-		err = fmt.Errorf("answered %s: %s", response.Status, text)
+	return string(text), err
+}
+
+// post expects something in the answer.
+func post(ctx context.Context, c *http.Client, m message, want string) error {
+	text, err := send(ctx, c, m)
+	if err == nil && !strings.Contains(text, want) {
+		err = fmt.Errorf("answered %s", text)
 	}
 	return err
 }
 
+// question is one of which the answer is yes, with so many bytes more.
+func (s *site) question(more int) message {
+	return message{"https://" + s.authorization + "/authorize", `{"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": "alice",
+		"resourceAttributes": {"verb": "get", "group": "grantry.dev", "resource": "jobs", "namespace": "` + instance + `", "name": "dev.x"}}}` + strings.Repeat(" ", more)}
+}
+
+// deletion is a review that is allowed, with so many bytes more.
+func (s *site) deletion(more int) message {
+	return message{"https://" + s.admission + "/validate", `{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "x",
+		"operation": "DELETE", "resource": {"group": "grantry.dev", "version": "v1alpha1", "resource": "jobs"}, "namespace": "` + instance + `", "userInfo": {"username": "alice"},
+		"oldObject": {"apiVersion": "grantry.dev/v1alpha1", "kind": "Job", "metadata": {"namespace": "` + instance + `", "name": "dev.x"}, "spec": {"run": {"cmd": "true"}}}}}` + strings.Repeat(" ", more)}
+}
+
 // ask asks the authorization webhook on a new connection.
 func (s *site) ask(ctx context.Context, caller *http.Client) error {
-	return post(ctx, caller, "https://"+s.authorization+"/authorize", `{"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": "alice",
-		"resourceAttributes": {"verb": "get", "group": "grantry.dev", "resource": "jobs", "namespace": "`+instance+`", "name": "dev.x"}}}`, `"allowed":true`)
+	return post(ctx, caller, s.question(0), `"allowed":true`)
 }
 
 // review asks the admission webhooks on a new connection, as anybody can.
 func (s *site) review(ctx context.Context) error { return s.reviewBy(ctx, newConnections()) }
 
 func (s *site) reviewBy(ctx context.Context, c *http.Client) error {
-	return post(ctx, c, "https://"+s.admission+"/validate", `{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "x",
-		"operation": "DELETE", "resource": {"group": "grantry.dev", "version": "v1alpha1", "resource": "jobs"}, "namespace": "`+instance+`", "userInfo": {"username": "alice"},
-		"oldObject": {"apiVersion": "grantry.dev/v1alpha1", "kind": "Job", "metadata": {"namespace": "`+instance+`", "name": "dev.x"}, "spec": {"run": {"cmd": "true"}}}}}`, `"allowed":true`)
+	return post(ctx, c, s.deletion(0), `"allowed":true`)
 }
 
 func (s *site) ready() error {

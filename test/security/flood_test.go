@@ -23,9 +23,9 @@ const again = 10 * time.Second
 func silent(c net.Conn) (net.Conn, error) { return c, nil }
 
 // secured speaks TLS and says something.
-func secured(text string) way {
+func secured(text string, certificates ...tls.Certificate) way {
 	return func(c net.Conn) (net.Conn, error) {
-		over := tls.Client(c, &tls.Config{InsecureSkipVerify: true}) // it attacks, and cares for nobody's name
+		over := tls.Client(c, &tls.Config{InsecureSkipVerify: true, Certificates: certificates}) // it attacks, and cares for nobody's name
 		_ = c.SetDeadline(time.Now().Add(again))
 		if _, err := io.WriteString(over, text); err != nil {
 			return over, err
@@ -59,7 +59,7 @@ func idle(c net.Conn) (net.Conn, error) {
 type flood struct {
 	stop   context.CancelFunc
 	ended  sync.WaitGroup
-	opened atomic.Int64
+	opened atomic.Int64  // connections, also those that are closed by now
 	dials  chan struct{} // how many are opened at once
 }
 

@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	// heldBodies is how many bytes the requests under way hold together, and costOfRequest what each counts beside its
-	// body. An AdmissionReview has up to 7 MiB, of two objects; most have a few thousand bytes.
+	// An AdmissionReview has up to 7 MiB, of two objects, and most have a few thousand bytes. These must not wait for a few
+	// that are large, or slow to come: the first smallReview bytes of each count in one budget, with costOfRequest for each,
+	// and the others in another. Each budget is of heldBodies bytes.
 	heldBodies    = 32 << 20
+	smallReview   = 64 << 10
 	costOfRequest = 16 << 10
 )
 
@@ -48,8 +50,13 @@ func (s *Server) StartedChecker() healthz.Checker { return s.serving.ReadyCheck 
 
 // Start serves until ctx ends, and then finishes what has begun.
 func (s *Server) Start(ctx context.Context) error {
-	budget := &serving.Budget{Most: heldBodies}
 	s.serving.Name, s.serving.Address, s.serving.TLS, s.serving.Callers = "admission", s.Address, s.TLS, s.Callers
-	s.serving.Handler = budget.Handler(costOfRequest, s.hooks.WebhookMux())
+	s.serving.Handler = bounded(s.hooks.WebhookMux())
 	return s.serving.Start(ctx)
+}
+
+// bounded serves reviews at the expense of both budgets.
+func bounded(next http.Handler) http.Handler {
+	small, large := &serving.Budget{Most: heldBodies, Upto: smallReview}, &serving.Budget{Most: heldBodies, Free: smallReview}
+	return small.Handler(costOfRequest, large.Handler(0, next))
 }

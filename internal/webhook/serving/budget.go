@@ -14,30 +14,38 @@ var ErrBusy = errors.New("too much is being asked at once: try again")
 type Budget struct {
 	// Most is how many bytes that is.
 	Most int64
-	// Free is how many bytes of each request are not counted. Zero counts all.
-	Free int64
+	// Free is how many of the first bytes of each body are not counted, and Upto after how many the others are not. Zero
+	// counts all. Of two budgets, one with what is free in the other, the small don't wait for the large.
+	Free, Upto int64
 
 	held atomic.Int64
 }
 
 // Reader reads a body at the expense of the budget until Release is called.
-func (b *Budget) Reader(body io.Reader) *Reader { return &Reader{budget: b, body: body, free: b.Free} }
+func (b *Budget) Reader(body io.Reader) *Reader { return &Reader{budget: b, body: body} }
+
+// counted is how many of the first n bytes of a body count.
+func (b *Budget) counted(n int64) int64 {
+	if b.Upto > 0 {
+		n = min(n, b.Upto)
+	}
+	return max(0, n-b.Free)
+}
 
 // Reader is a body that is being read. What it has read counts as held: what is made of a body is a multiple of it.
 type Reader struct {
 	budget *Budget
 	body   io.Reader
-	free   int64
+	read   int64
 	held   int64
 }
 
 // Read is for io.Reader. It returns ErrBusy if the budget has no more.
 func (r *Reader) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
-	count := int64(n)
-	free := min(count, r.free)
-	r.free -= free
-	if !r.take(count - free) {
+	before := r.budget.counted(r.read)
+	r.read += int64(n)
+	if !r.take(r.budget.counted(r.read) - before) {
 		return 0, ErrBusy
 	}
 	return n, err

@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -29,12 +31,13 @@ func bound(l net.Listener, server string, most int) *connections {
 	return &connections{Listener: l, server: server, most: most, strangers: list.New(), known: map[*connection]struct{}{}}
 }
 
-// connection is a stranger until a request of its is read.
+// connection is a stranger until a whole request of its is read: who sends one slowly remains one.
 type connection struct {
 	net.Conn
 	all     *connections
 	isKnown atomic.Bool
-	used    atomic.Int64 // the turn at which a request last began or ended
+	used    atomic.Int64 // the turn at which a request was last read or answered
+	owed    atomic.Int64 // requests that are read and not answered
 
 	place  *list.Element // among the strangers; under all.mu, as is closed
 	closed bool
@@ -67,7 +70,7 @@ func (l *connections) drop(c *connection, who string) {
 	}
 }
 
-// promote makes a stranger known. If there are too many of these, the one goes that was not used for longest.
+// promote makes a stranger known. If there are too many of these, one goes.
 func (l *connections) promote(c *connection) {
 	l.mu.Lock()
 	if c.closed || c.place == nil {
@@ -78,16 +81,26 @@ func (l *connections) promote(c *connection) {
 	c.place = nil
 	c.isKnown.Store(true)
 	l.known[c] = struct{}{}
-	var oldest *connection
+	var leaves *connection
 	if len(l.known) > l.most {
-		for other := range l.known {
-			if oldest == nil || other.used.Load() < oldest.used.Load() {
-				oldest = other
-			}
+		leaves = l.unused()
+		if leaves == nil {
+			leaves = c
 		}
 	}
 	l.mu.Unlock()
-	l.drop(oldest, "known")
+	l.drop(leaves, "known")
+}
+
+// unused is the known connection that was not used for longest, of those that are owed no answer, or nil. One that sends
+// a request is owed none before it is read: or who sends slowly, on as many as there may be, would keep out everybody else.
+func (l *connections) unused() (longest *connection) {
+	for c := range l.known {
+		if c.owed.Load() == 0 && (longest == nil || c.used.Load() < longest.used.Load()) {
+			longest = c
+		}
+	}
+	return longest
 }
 
 // Close may be called more than once.
@@ -103,11 +116,47 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// use notes that a request begins or ends. A connection that is known takes no lock for it.
-func (c *connection) use() {
+// asks notes that a request is read. A connection that is known takes no lock for it.
+func (c *connection) asks() {
+	c.owed.Add(1)
 	c.used.Store(c.all.turn.Add(1))
 	if !c.isKnown.Load() {
 		c.all.promote(c)
+	}
+}
+
+// answered notes that the handler of a request has ended.
+func (c *connection) answered() {
+	c.used.Store(c.all.turn.Add(1))
+	c.owed.Add(-1)
+}
+
+// request is a body that tells its connection when it is read.
+type request struct {
+	io.ReadCloser
+	on     *connection
+	isRead bool
+}
+
+// Read is for io.Reader.
+func (r *request) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		r.read()
+	}
+	return n, err
+}
+
+func (r *request) read() {
+	if !r.isRead {
+		r.isRead = true
+		r.on.asks()
+	}
+}
+
+func (r *request) end() {
+	if r.isRead {
+		r.on.answered()
 	}
 }
 
@@ -125,8 +174,12 @@ func remember(ctx context.Context, c net.Conn) context.Context {
 func known(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(contextKey{}).(*connection); ok {
-			c.use()
-			defer c.use()
+			body := &request{ReadCloser: r.Body, on: c}
+			if r.ContentLength == 0 {
+				body.read()
+			}
+			defer body.end()
+			r.Body = body
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -1,12 +1,13 @@
 // Package serving is how the webhooks are served: over TLS, to callers that may be made to prove who they are, and so
 // that those who don't can't take the process down.
 //
-//	connection ─► stranger ─► (handshake) ─► first request ─► known ─► handler
-//	                 │                                          │         └ Budget: what bodies hold of memory
-//	                 └ too many: the one that came first goes   └ too many: the one unused for longest goes
+//	connection ─► stranger ─► (handshake) ─► first request, read to its end ─► known ─► answers
+//	                 │                                                │          └ too many: the one unused for longest goes
+//	                 └ too many: the one that came first goes         └ Budget: what bodies hold of memory
 //
-// Whoever is slow loses to whoever is not: a caller that means well is known within milliseconds. What is never proven
-// is bounded, and so is what one can hold who sends whole requests.
+// Whoever is slow loses a place to whoever is not: a caller that means well is known within milliseconds. The bounds are
+// of all callers together, for the sake of the process. No caller has a share of its own: who sends enough, and may, can
+// keep others from being answered. Against that there are Callers.
 package serving
 
 import (
@@ -38,7 +39,8 @@ const (
 	maxHeader     = 16 << 10 // bytes
 	complainEvery = 10 * time.Second
 
-	// MaxConnections is how many connections of strangers are open at most, and how many of callers that are known.
+	// MaxConnections is how many connections of strangers are open at most, and how many of callers that are known: see
+	// connections.
 	// An API server has one of HTTP/2, or a few.
 	MaxConnections = 512
 )
