@@ -25,6 +25,8 @@ type dueTimes struct {
 	jobs  map[types.NamespacedName]*dueTime
 	// earlier is told that there is an earlier time to wait for.
 	earlier chan struct{}
+	// seen is what the clock said last, without a monotonic reading: that is never set back.
+	seen time.Time
 }
 
 type dueTime struct {
@@ -75,11 +77,14 @@ func (d *dueTimes) wake() chan struct{} {
 }
 
 // take removes the Jobs that are due, and returns them with the time until the next one; negative if there
-// is none.
+// is none. When the clock was set back all are due: by the clock that was ahead they wait for times that are far away.
 func (d *dueTimes) take(now time.Time) (due []types.NamespacedName, next time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for len(d.queue) > 0 && !d.queue[0].at.After(now) {
+	now = now.Round(0)
+	wasSetBack := now.Before(d.seen.Add(-clockCheck))
+	d.seen = now
+	for len(d.queue) > 0 && (wasSetBack || !d.queue[0].at.After(now)) {
 		first := heap.Pop(&d.queue).(*dueTime)
 		delete(d.jobs, first.job)
 		due = append(due, first.job)
