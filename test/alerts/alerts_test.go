@@ -113,6 +113,14 @@ var cases = map[string][]struct {
 		{what: "an ACL that is missing", series: []string{`grantry_policy_missing_acls 1x400`}, fires: true},
 		{what: "a Grant that comes before its ACL", series: []string{`grantry_policy_missing_acls 0x300 1x100`, `grantry_policy_invalid_objects{kind="grant"} 0x400`}},
 	},
+	"GrantryUnreachable": {
+		{what: "questions of authorization time out", series: counted(`apiserver_authorization_webhook_evaluations_total{name="grantry",result="timeout"}`, "0", "5"), fires: true},
+		{what: "admission can't be called", series: counted(`apiserver_admission_webhook_rejection_count{name="spec.validate.grantry.dev",error_type="calling_webhook_error"}`, "0", "5"), fires: true},
+		{what: "all is answered", series: counted(`apiserver_authorization_webhook_evaluations_total{name="grantry",result="success"}`, "5", "500")},
+		{what: "somebody gave up waiting", series: counted(`apiserver_authorization_webhook_evaluations_total{name="grantry",result="canceled"}`, "0", "5")},
+		{what: "somebody else's webhook", series: counted(`apiserver_admission_webhook_rejection_count{name="validate.example.com",error_type="calling_webhook_error"}`, "0", "5")},
+		{what: "admission refuses", series: counted(`apiserver_admission_webhook_rejection_count{name="spec.validate.grantry.dev",error_type="no_error"}`, "0", "5")},
+	},
 	"GrantryDecisionLogGaps": {
 		{what: "the reader is too slow", series: counted(`grantry_decision_log_lines_total{result="dropped"}`, "0", "5"), fires: true},
 		{what: "all is written", series: counted(`grantry_decision_log_lines_total{result="written"}`, "5", "500")},

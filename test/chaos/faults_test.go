@@ -79,7 +79,7 @@ func faults() []fault {
 		},
 		{
 			name: "the API server and the webhooks are cut off from each other, without a word", lasts: 15 * time.Second, window: soon, sign: webhookTimesOut,
-			tells: "no alert of Grantry's, which nobody asks: `result=\"timeout\"` in the API server's `apiserver_authorization_webhook_evaluations_total`",
+			tells: "`GrantryUnreachable`",
 			begin: func(_ *testing.T, s *site) func() {
 				s.authorize.Cut()
 				s.admit.Cut()
