@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,10 +20,12 @@ import (
 )
 
 // decider answers by the name that is asked for, and keeps the last request.
-type decider struct{ last *authorizer.Request }
+type decider struct {
+	last atomic.Pointer[authorizer.Request]
+}
 
 func (d *decider) Authorize(_ context.Context, r *authorizer.Request) authorizer.Decision {
-	d.last = r
+	d.last.Store(r)
 	switch r.Name {
 	case "yes":
 		return authorizer.Decision{Verdict: authorizer.Allow, Kind: authorizer.Jobs, Reason: "Allowed by Grant g on ACL a"}
@@ -104,7 +107,7 @@ func TestHandler_request(t *testing.T) {
 		diff := cmp.Diff(&authorizer.Request{
 			User: "alice", Groups: []string{"devs"}, Verb: "list", Group: "grantry.dev", Resource: "jobs", Subresource: "status",
 			Namespace: "metronome", Name: "x", Requirements: want,
-		}, d.last)
+		}, d.last.Load())
 		if diff != "" {
 			t.Errorf("%s (-want +got)\n%s", raw, diff)
 		}
@@ -180,7 +183,7 @@ func TestHandler_longQuestions(t *testing.T) {
 	t.Parallel()
 	d := &decider{}
 	code, got := post(t, d, tooLong(t))
-	if code != http.StatusOK || !got.Status.Denied || !strings.Contains(got.Status.Reason, "shorter selector") || d.last != nil {
+	if code != http.StatusOK || !got.Status.Denied || !strings.Contains(got.Status.Reason, "shorter selector") || d.last.Load() != nil {
 		t.Errorf("status %d, %+v", code, got.Status)
 	}
 }
@@ -261,14 +264,14 @@ func FuzzHandler(f *testing.F) {
 		switch code {
 		case http.StatusOK:
 		case http.StatusBadRequest:
-			if got.Status.EvaluationError == "" || d.last != nil {
-				t.Errorf("%d after asking %+v: %+v", code, d.last, got.Status)
+			if got.Status.EvaluationError == "" || d.last.Load() != nil {
+				t.Errorf("%d after asking %+v: %+v", code, d.last.Load(), got.Status)
 			}
 		default:
 			t.Errorf("status %d", code)
 		}
-		if got.Status.Allowed != (d.last != nil && d.last.Name == "yes") {
-			t.Errorf("asked %+v: %+v", d.last, got.Status)
+		if got.Status.Allowed != (d.last.Load() != nil && d.last.Load().Name == "yes") {
+			t.Errorf("asked %+v: %+v", d.last.Load(), got.Status)
 		}
 	})
 }
