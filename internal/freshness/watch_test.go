@@ -33,17 +33,28 @@ func TestMain(m *testing.M) { os.Exit(grantrytesting.Main(m, &apiServer)) }
 // waitFor bounds what comes about within a few lives of a watch.
 const waitFor = time.Minute
 
+// startInformers runs a cache of a real API server until the test ends, whose informers a monitor follows.
+func startInformers(t *testing.T, m *Monitor) cache.Cache {
+	t.Helper()
+	g := NewWithT(t)
+	informers, err := cache.New(apiServer.Require(t), cache.Options{Scheme: grantrytesting.Scheme, NewInformer: m.NewInformer})
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- informers.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		g.Expect(<-ended).To(Succeed())
+	})
+	return informers
+}
+
 // TestInformer_isProvenWithoutEvents: on a real API server, a kind of which nothing changes is proven again and again,
 // and what does change comes, in order, over the ends of watches.
 func TestInformer_isProvenWithoutEvents(t *testing.T) {
 	g := NewWithT(t)
 	m := New(MinLimit, clock.RealClock{}, logr.Discard())
-	informers, err := cache.New(apiServer.Require(t), cache.Options{Scheme: grantrytesting.Scheme, NewInformer: m.NewInformer})
-	g.Expect(err).NotTo(HaveOccurred())
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- informers.Start(ctx) }()
-	defer func() { cancel(); g.Expect(<-ended).To(Succeed()) }()
+	ctx, informers := t.Context(), startInformers(t, m)
 	informer, err := informers.GetInformer(ctx, &v1alpha1.Grant{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Eventually(informer.HasSynced, waitFor).Should(BeTrue())
@@ -90,12 +101,7 @@ func kinds() map[string]client.Object {
 func TestInformer_ofEachKind(t *testing.T) {
 	g := NewWithT(t)
 	m := New(MinLimit, clock.RealClock{}, logr.Discard())
-	informers, err := cache.New(apiServer.Require(t), cache.Options{Scheme: grantrytesting.Scheme, NewInformer: m.NewInformer})
-	g.Expect(err).NotTo(HaveOccurred())
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- informers.Start(ctx) }()
-	defer func() { cancel(); g.Expect(<-ended).To(Succeed()) }()
+	ctx, informers := t.Context(), startInformers(t, m)
 	for kind, object := range kinds() {
 		_, err := informers.GetInformer(ctx, object)
 		g.Expect(err).NotTo(HaveOccurred(), kind)

@@ -93,7 +93,7 @@ func TestScheduleScale(t *testing.T) {
 	operator := run(t, cluster, binary)
 	defer operator.Stop()
 	eventually(t, 10*time.Minute, func() string { return unscheduled(t, c, ns) })
-	quiet(t, operator)
+	settle(t, operator, 5*time.Minute, 2*time.Second, 1)
 	beIdle(t, operator, n)
 
 	runs, children := &starts{seen: map[string]time.Time{}}, &starts{seen: map[string]time.Time{}}
@@ -148,17 +148,18 @@ func unscheduled(t *testing.T, c client.Client, ns string) string {
 	return ""
 }
 
-// quiet waits until the operator has nothing more to do.
-func quiet(t *testing.T, o *harness.Operator) {
+// settle waits until the operator has nothing more to do: until it makes no more than so many API calls in a while. It
+// asks the operator: a list of everything, again and again, is what would keep the API server from its work.
+func settle(t *testing.T, o *harness.Operator, within, while time.Duration, heartbeats float64) {
 	t.Helper()
 	last := calls(t, o)
-	eventually(t, 5*time.Minute, func() string {
-		time.Sleep(2 * time.Second)
+	eventually(t, within, func() string {
+		time.Sleep(while)
 		now := calls(t, o)
 		made := now - last
 		last = now
-		if made > 1 {
-			return fmt.Sprintf("%.0f API calls in two seconds", made)
+		if made > heartbeats {
+			return fmt.Sprintf("%.0f API calls in %s", made, while)
 		}
 		return ""
 	})

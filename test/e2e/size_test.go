@@ -54,7 +54,7 @@ func TestSize(t *testing.T) {
 
 	first := begin(t, cluster, binary, args)
 	began := time.Now()
-	settle(t, first.operator)
+	settle(t, first.operator, 30*time.Minute, 5*time.Second, 20)
 	if missing := unready(t, c); missing != "" {
 		t.Errorf("the operator has nothing more to do, and there is no status of %s", missing)
 	}
@@ -63,7 +63,7 @@ func TestSize(t *testing.T) {
 	first.stop(t, "first start")
 
 	second := begin(t, cluster, binary, args)
-	settle(t, second.operator)
+	settle(t, second.operator, 30*time.Minute, 5*time.Second, 20)
 	second.stop(t, "second start")
 	for name, o := range map[string]*started{"first": first, "second": second} {
 		if o.took > mostStart {
@@ -150,23 +150,6 @@ func peakMemory(t *testing.T, pid int) int {
 		t.Fatalf("no VmHWM of process %d: %v", pid, err)
 	}
 	return kibibytes << 10
-}
-
-// settle waits until the operator writes no more. It asks the operator: a list of everything, again and again, is what
-// would keep the API server from its work.
-func settle(t *testing.T, o *harness.Operator) {
-	t.Helper()
-	last := calls(t, o)
-	eventually(t, 30*time.Minute, func() string {
-		time.Sleep(5 * time.Second)
-		now := calls(t, o)
-		made := now - last
-		last = now
-		if made > 20 { // more than its heartbeats
-			return fmt.Sprintf("%.0f API calls in five seconds", made)
-		}
-		return ""
-	})
 }
 
 // unready says how many objects of each kind have no status yet.

@@ -5,8 +5,6 @@ package flux
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 	"github.com/grantry/grantry/test/harness"
 )
 
@@ -104,9 +103,9 @@ func runController(t *testing.T, cluster *harness.Cluster, binary string) *contr
 	if err != nil {
 		t.Fatal(err)
 	}
-	health := freeAddress(t)
+	health := grantrytesting.FreeAddress(t)
 	cmd := exec.CommandContext(t.Context(), binary,
-		"--health-addr="+health, "--metrics-addr="+freeAddress(t), "--default-service-account=default", "--no-cross-namespace-refs=true",
+		"--health-addr="+health, "--metrics-addr="+grantrytesting.FreeAddress(t), "--default-service-account=default", "--no-cross-namespace-refs=true",
 		"--requeue-dependency=2s")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "RUNTIME_NAMESPACE=flux-system", "TMPDIR="+dir)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -132,14 +131,4 @@ func runController(t *testing.T, cluster *harness.Cluster, binary string) *contr
 		return ""
 	})
 	return c
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return fmt.Sprintf("127.0.0.1:%d", listener.Addr().(*net.TCPAddr).Port)
 }

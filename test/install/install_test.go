@@ -101,11 +101,8 @@ func (s *site) bindings(t *testing.T) {
 	}
 }
 
-// aliceWorks lets alice, who has nothing by RBAC, make a Job and run it, on a Grant that carol writes.
-func (s *site) aliceWorks(t *testing.T) {
-	t.Helper()
-	s.kubectl(t, "carol", "create", "namespace", instance)
-	s.apply(t, "carol", `
+// alicesPolicy gives alice everything below dev.upgrade.
+const alicesPolicy = `
 apiVersion: grantry.dev/v1alpha1
 kind: ACL
 metadata: {name: dev-upgrade}
@@ -115,7 +112,13 @@ apiVersion: grantry.dev/v1alpha1
 kind: Grant
 metadata: {name: dev-upgrade}
 spec: {acl: dev-upgrade, subjects: [{kind: User, name: alice}], actions: [full]}
-`)
+`
+
+// aliceWorks lets alice, who has nothing by RBAC, make a Job and run it, on a Grant that carol writes.
+func (s *site) aliceWorks(t *testing.T) {
+	t.Helper()
+	s.kubectl(t, "carol", "create", "namespace", instance)
+	s.apply(t, "carol", alicesPolicy)
 	const job = `
 apiVersion: grantry.dev/v1alpha1
 kind: Job

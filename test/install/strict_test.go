@@ -40,7 +40,7 @@ func TestStrict(t *testing.T) {
 	s.refused(t, "carol", `may not "full" on dcos:adminrouter:acs`, "get", "grants")
 	s.refused(t, "carol", `user carol may not "read" on jobs dev.upgrade.sleeper`, "get", "gjob", "dev.upgrade.sleeper", "-n", instance)
 	// Members of system:masters are not asked about: they write the first Grants.
-	s.apply(t, "admin", strictPolicy)
+	s.apply(t, "admin", alicesPolicy)
 	eventually(t, "alice creates a Job", func() error {
 		if out, err := s.KubectlStdin(t.Context(), "alice", strictJob, "create", "-f", "-"); err != nil {
 			return errors.New(out)
@@ -59,17 +59,6 @@ func TestStrict(t *testing.T) {
 }
 
 const (
-	strictPolicy = `
-apiVersion: grantry.dev/v1alpha1
-kind: ACL
-metadata: {name: dev-upgrade}
-spec: {resource: "dcos:service:metronome:upgrades:jobs:dev.upgrade"}
----
-apiVersion: grantry.dev/v1alpha1
-kind: Grant
-metadata: {name: dev-upgrade}
-spec: {acl: dev-upgrade, subjects: [{kind: User, name: alice}], actions: [full]}
-`
 	strictJob = `
 apiVersion: grantry.dev/v1alpha1
 kind: Job
