@@ -3,15 +3,19 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 )
 
 // TestIntegration starts a cluster, runs a pod, kills the supervisor and looks for what is left. It needs what
@@ -54,6 +58,7 @@ func TestIntegration(t *testing.T) {
 		if output := kubectl("exec", "web", "--", "echo", "inside"); output != "inside\n" {
 			t.Errorf("exec in the pod: %q", output)
 		}
+		keepsItsAddress(t, linksBefore)
 	}
 
 	if err := syscall.Kill(cluster.SupervisorPID, syscall.SIGKILL); err != nil {
@@ -72,6 +77,39 @@ func TestIntegration(t *testing.T) {
 	run(t, program, "down", "--name", "test")
 	if _, err := os.Stat(filepath.Dir(directory)); err == nil {
 		t.Errorf("down left something in %s", filepath.Dir(directory))
+	}
+}
+
+// keepsItsAddress wants the cluster's bridge to have the same hardware address when it gets a port with a lower one, which
+// some pod's may be: the other pods would send to the old one.
+func keepsItsAddress(t *testing.T, linksBefore map[string]bool) {
+	t.Helper()
+	all, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(all, func(l netlink.Link) bool { return l.Type() == "bridge" && !linksBefore[l.Attrs().Name] })
+	if i < 0 {
+		t.Fatal("the cluster has no bridge")
+	}
+	before := all[i]
+	port := &netlink.Veth{PeerName: "gt-other-end", LinkAttrs: netlink.LinkAttrs{
+		Name: "gt-lowest", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}, MasterIndex: before.Attrs().Index,
+	}}
+	if err := netlink.LinkAdd(port); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := netlink.LinkDel(port); err != nil {
+			t.Error(err)
+		}
+	}()
+	after, err := netlink.LinkByIndex(before.Attrs().Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if was, is := before.Attrs().HardwareAddr, after.Attrs().HardwareAddr; !bytes.Equal(was, is) {
+		t.Errorf("the bridge had the hardware address %s, and with another port %s", was, is)
 	}
 }
 

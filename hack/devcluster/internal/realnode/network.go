@@ -19,6 +19,9 @@ func CreateNetwork(c *cluster.Cluster) error {
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("add bridge %s: %w", c.ID(), err)
 	}
+	if err := keepHardwareAddress(bridge); err != nil {
+		return fmt.Errorf("keep the hardware address of bridge %s: %w", c.ID(), err)
+	}
 	addresses := []string{c.GatewayAddress() + "/24", c.ServiceAddress() + "/32"}
 	for _, n := range c.RealNodeList()[1:] {
 		addresses = append(addresses, n.Address()+"/32")
@@ -36,6 +39,17 @@ func CreateNetwork(c *cluster.Cluster) error {
 		return fmt.Errorf("bring up bridge %s: %w", c.ID(), err)
 	}
 	return iptables(append([]string{"-A"}, masquerade(c)...)...)
+}
+
+// keepHardwareAddress makes a bridge keep the hardware address that it has. By itself it has the lowest one of its ports,
+// and so another one when some pod comes or goes: until the other pods ask anew, most of a minute later, what they send
+// to the machine is lost.
+func keepHardwareAddress(bridge netlink.Link) error {
+	link, err := netlink.LinkByName(bridge.Attrs().Name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetHardwareAddr(link, link.Attrs().HardwareAddr)
 }
 
 // removeNetwork takes away what CreateNetwork made, or what is left of it.
