@@ -2,6 +2,7 @@ package admission
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"errors"
 	"maps"
@@ -14,10 +15,17 @@ import (
 	"github.com/open-policy-agent/cert-controller/pkg/rotator"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/grantry/grantry/internal/permission"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
+	"github.com/grantry/grantry/internal/webhook/certificates"
 )
 
 // TestRotation_losesNoRequest makes a new CA and certificate while requests run. Each request that validating
@@ -105,7 +113,8 @@ func TestReady_notBeforeTheBundle(t *testing.T) {
 // TestRotation_bySomethingElse: where cert-manager, say, keeps the Secret up to date, Grantry trusts and serves what it
 // finds, and makes nothing itself.
 func TestRotation_bySomethingElse(t *testing.T) {
-	first, second := foreignCertificate(t), foreignCertificate(t)
+	// An issuer may have been there for long when its turn comes.
+	first, second := foreignCertificate(t, time.Hour), foreignCertificate(t, 300*24*time.Hour)
 	w := start(t, options{mode: permission.ModePermissive, settle: time.Second, certificate: first})
 	g := NewWithT(t)
 	g.Expect(w.certificates.Served()).To(Equal(first["tls.crt"]))
@@ -113,6 +122,8 @@ func TestRotation_bySomethingElse(t *testing.T) {
 	g.Expect(w.admin.Create(t.Context(), newJob("dev.one"))).To(Succeed())
 
 	w.provide(t, second)
+	g.Eventually(func() bool { return bytes.Contains(w.bundle(t), second["ca.crt"]) }).WithTimeout(waitFor).Should(BeTrue(), "it is trusted")
+	g.Expect(bytes.Contains(w.bundle(t), first["ca.crt"])).To(BeTrue(), "so is what is still served")
 	g.Eventually(w.certificates.Served).WithTimeout(waitFor).Should(Equal(second["tls.crt"]))
 	w.trustOnly(t, second["ca.crt"])
 	g.Expect(w.admin.Create(t.Context(), newJob("dev.two"))).To(Succeed())
@@ -125,14 +136,70 @@ func TestRotation_bySomethingElse(t *testing.T) {
 	g.Expect(secret.Data).NotTo(HaveKey("ca.key"))
 }
 
-// foreignCertificate is what cert-manager puts into a Secret.
-func foreignCertificate(t *testing.T) map[string][]byte {
+// TestRotation_changesHands: while an upgrade changes who makes the certificate, replicas with the one and with the other
+// answer, and the API server trusts both, though the issuer's CA is much the older one.
+func TestRotation_changesHands(t *testing.T) {
+	w := start(t, options{mode: permission.ModePermissive})
+	g := NewWithT(t)
+	own, theirs := w.bundle(t), foreignCertificate(t, 300*24*time.Hour)
+	w.secret = "grantry-admission-certificate"
+	g.Expect(w.admin.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "grantry-system", Name: w.secret}})).To(Succeed())
+	after := w.follow(t)
+	g.Consistently(func() error { return after.ReadyCheck(nil) }).WithTimeout(time.Second).Should(HaveOccurred(), "there is none yet")
+	w.provide(t, map[string][]byte{"tls.crt": theirs["tls.crt"], "tls.key": theirs["tls.key"]})
+	g.Consistently(func() error { return after.ReadyCheck(nil) }).WithTimeout(time.Second).Should(HaveOccurred(), "nobody could trust it")
+	w.provide(t, theirs)
+	g.Eventually(func() error { return after.ReadyCheck(nil) }).WithTimeout(waitFor).Should(Succeed())
+
+	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	g.Expect(w.admin.Get(t.Context(), types.NamespacedName{Name: "grantry"}, configuration)).To(Succeed())
+	for i := range 50 {
+		g.Expect(w.admin.Create(t.Context(), newJob("dev.load"), client.DryRunAll)).To(Succeed(), "request %d, to a replica with its own certificate", i)
+		for _, ca := range [][]byte{own, theirs["ca.crt"]} {
+			g.Expect(bytes.Contains(w.bundle(t), ca)).To(BeTrue(), "both are trusted")
+		}
+	}
+	settled := configuration.ResourceVersion
+	g.Expect(w.admin.Get(t.Context(), types.NamespacedName{Name: "grantry"}, configuration)).To(Succeed())
+	g.Expect(configuration.ResourceVersion).To(Equal(settled), "the replicas leave each other's alone")
+}
+
+// follow lets another replica serve what something else keeps in the Secret.
+func (w *world) follow(t *testing.T) *certificates.Certificates {
+	t.Helper()
+	mgr, err := ctrl.NewManager(w.config(t, operator, "system:serviceaccounts", "system:serviceaccounts:grantry-system"), ctrl.Options{
+		Scheme: grantrytesting.Scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: ctrlconfig.Controller{SkipNameValidation: new(true)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	followed := &certificates.Certificates{}
+	if err := followed.Setup(mgr, certificates.Settings{
+		Secret: types.NamespacedName{Namespace: "grantry-system", Name: w.secret}, Configuration: "grantry",
+		DNSNames: []string{"localhost"}, Clock: clock.RealClock{}, Foreign: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the other replica ended with: %v", err)
+		}
+	})
+	return followed
+}
+
+// foreignCertificate is what cert-manager puts into a Secret, by a CA of some age.
+func foreignCertificate(t *testing.T, age time.Duration) map[string][]byte {
 	t.Helper()
 	maker := &rotator.CertRotator{
 		CAName: "elsewhere", CAOrganization: "elsewhere", DNSName: "localhost", ExtKeyUsages: &[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	begin := time.Now().Add(-time.Hour)
-	ca, err := maker.CreateCACert(begin, begin.Add(24*time.Hour))
+	ca, err := maker.CreateCACert(time.Now().Add(-age), begin.Add(24*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

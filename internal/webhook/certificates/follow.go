@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -40,12 +41,14 @@ type served struct {
 }
 
 // follower brings what is in the Secret to the API server and to the webhook server, on every replica. It is
-// safe for several to do so: what they write follows from what they read.
+// safe for several to do so, even with different Secrets, as while an upgrade changes who makes the certificate: each
+// adds its CA, and takes others out only once they have been there for long.
 type follower struct {
 	Settings
-	client client.Client
-	state  *state
-	next   *served // in the Secret, and not served yet
+	client    client.Client
+	state     *state
+	next      *served // in the Secret, and not served yet
+	strangers strangers
 }
 
 var _ reconcile.Reconciler = (*follower)(nil)
@@ -97,9 +100,7 @@ func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 	if err != nil {
 		return reconcile.Result{}, f.notReady(err)
 	}
-	if wait := f.serve(ctx, current); wait > 0 {
-		again = wait
-	}
+	again = sooner(again, f.serve(ctx, current))
 	ready := ""
 	f.state.unready.Store(&ready)
 	return reconcile.Result{RequeueAfter: again}, nil
@@ -130,6 +131,9 @@ func (f *follower) read(ctx context.Context) (*served, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w in %s: %w", errEmpty, f.Secret, err)
 	}
+	if len(parse(secret.Data["ca.crt"])) == 0 {
+		return nil, fmt.Errorf("%w in %s: ca.crt has none by which the API server could trust it", errEmpty, f.Secret)
+	}
 	return &served{pair: &pair, tls: secret.Data["tls.crt"], ca: secret.Data["ca.crt"]}, nil
 }
 
@@ -152,14 +156,13 @@ func (f *follower) trust(ctx context.Context, current *served) (again time.Durat
 	for i := range validating.Webhooks {
 		bundles[1] = append(bundles[1], validating.Webhooks[i].ClientConfig.CABundle)
 	}
+	f.strangers = f.strangers.see(slices.Concat(bundles[0], bundles[1]), current.ca, f.Clock.Now())
 	for i, configuration := range []client.Object{mutating, validating} {
 		patch, wait, err := f.patchOf(configuration, bundles[i], current.ca)
 		if err != nil {
 			return 0, err
 		}
-		if wait > 0 {
-			again = wait
-		}
+		again = sooner(again, wait)
 		if patch == nil {
 			continue
 		}
@@ -180,10 +183,8 @@ func (f *follower) patchOf(configuration client.Object, bundles [][]byte, ca []b
 	}
 	operations := []operation{{"test", "/metadata/resourceVersion", configuration.GetResourceVersion()}}
 	for i, present := range bundles {
-		bundle, wait := bundleOf(present, ca, f.Clock.Now())
-		if wait > 0 {
-			again = wait
-		}
+		bundle, wait := bundleOf(present, ca, f.strangers, f.Clock.Now())
+		again = sooner(again, wait)
 		if !bytes.Equal(bundle, present) {
 			operations = append(operations, operation{"add", fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), base64.StdEncoding.EncodeToString(bundle)})
 		}
