@@ -85,6 +85,37 @@ func TestCRDs(t *testing.T) {
 	}
 }
 
+// TestParent: a chart that depends on this one on a condition, and sets values of it, installs it or leaves it out.
+func TestParent(t *testing.T) {
+	parent := t.TempDir()
+	if err := os.CopyFS(filepath.Join(parent, "charts", "grantry"), os.DirFS(chart)); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"Chart.yaml":  "apiVersion: v2\nname: platform\nversion: 1.0.0\ndependencies:\n- {name: grantry, version: '*', condition: grantry.enabled}\n",
+		"values.yaml": "global: {region: eu}\ngrantry: {replicas: 3}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(parent, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for enabled, want := range map[string]bool{"true": true, "false": false} {
+		out, err := harness.Helm(t.Context(), "template", "platform", parent, "--namespace", space, "--set", "grantry.enabled="+enabled)
+		if err != nil {
+			t.Fatalf("enabled=%s: %v", enabled, err)
+		}
+		deployment := decode(t, out)["Deployment "+space+"/grantry"]
+		if (deployment != nil) != want {
+			t.Errorf("enabled=%s: the Deployment is %v", enabled, deployment)
+		}
+		if want {
+			if replicas, _, err := unstructured.NestedNumberAsFloat64(deployment.Object, "spec", "replicas"); err != nil || replicas != 3 {
+				t.Errorf("%v replicas, %v", replicas, err)
+			}
+		}
+	}
+}
+
 // features are values that turn something on, and the kinds and names that they add or take away.
 var features = map[string]struct {
 	args          []string
@@ -203,9 +234,13 @@ func accept(t *testing.T, c client.Client, object *unstructured.Unstructured) er
 
 // TestNotes: with the authorization webhook, the notes of a release hold the API server's files, as they are shipped.
 func TestNotes(t *testing.T) {
-	for _, mode := range []string{"permissive", "strict"} {
+	for _, tc := range []struct{ mode, address, host string }{
+		{"permissive", "10.96.0.200", "10.96.0.200"},
+		{"strict", "fd00::2:200", "[fd00::2:200]"},
+	} {
+		mode := tc.mode
 		out, err := harness.Helm(t.Context(), "install", "grantry", harness.ChartPath, "--dry-run=client", "--namespace", "team",
-			"--set", "authorization.enabled=true,authorization.clusterIP=10.96.0.200,mode="+mode)
+			"--set", "authorization.enabled=true,authorization.clusterIP="+tc.address+",mode="+mode)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +255,7 @@ func TestNotes(t *testing.T) {
 			replace []string
 		}{
 			mode + ".yaml":    {configuration, []string{"grantry-system", "team"}},
-			"kubeconfig.yaml": {kubeconfig, []string{"127.0.0.1:9443", "10.96.0.200"}},
+			"kubeconfig.yaml": {kubeconfig, []string{"127.0.0.1:9443", tc.host}},
 		} {
 			shipped, err := os.ReadFile(filepath.Join(config, "authorization", file))
 			if err != nil {

@@ -41,7 +41,8 @@ func TestValues_areDescribed(t *testing.T) {
 		told[row[1]] = row[2]
 	}
 	inSchema := leaves(t, "", described)
-	delete(inSchema, "global")
+	delete(inSchema, "global") // these two are a parent chart's
+	delete(inSchema, "enabled")
 	want := map[string]string{}
 	for path := range inSchema {
 		value := at(values, path)
@@ -139,7 +140,10 @@ func TestSchema_refuses(t *testing.T) {
 		{"replicas=0", "/replicas"},
 		{"replicas=two", "/replicas"},
 		{"replicaCount=3", "replicaCount"},
+		{"image.repository=registry.example.com/grantry:1", "/image/repository"},
+		{"image.repository=https://registry.example.com/grantry", "/image/repository"},
 		{"image.tag=a b", "/image/tag"},
+		{"image.tag=1", "/image/tag"}, // Helm makes a number of it
 		{"image.digest=latest", "/image/digest"},
 		{"image.pullPolicy=Sometimes", "/image/pullPolicy"},
 		{"podDisruptionBudget.maxUnavailable=0", "/podDisruptionBudget/maxUnavailable"},
@@ -154,7 +158,9 @@ func TestSchema_refuses(t *testing.T) {
 		{"networkPolicy.apiServerCIDRs={10.0.0.1}", "/networkPolicy/apiServerCIDRs"},
 		{"networkPolicy.apiServerPorts={0}", "/networkPolicy/apiServerPorts"},
 		{"serviceMonitor.interval=often", "/serviceMonitor/interval"},
-		{"extraArgs=--mode=strict", "/extraArgs"},
+		{"extraArgs=--decision-log=all", "/extraArgs"},
+		{"extraArgs={--decision-log=all,--mode=strict}", "/extraArgs/1"}, // the notes would say another
+		{"extraArgs={--leader-elect=false}", "/extraArgs/0"},
 	} {
 		_, err := harness.Helm(t.Context(), "template", "grantry", harness.ChartPath, "--set", tc.set)
 		if err == nil || !strings.Contains(err.Error(), tc.at) {
