@@ -11,6 +11,10 @@ RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -buildvcs=false '-ldflags=-s -w -buildid=' -o /grantry . && touch -d @0 /grantry
 
 FROM scratch
+LABEL org.opencontainers.image.title="grantry" \
+      org.opencontainers.image.description="DC/OS-style permissions for jobs on Kubernetes" \
+      org.opencontainers.image.source="https://github.com/grantry/grantry" \
+      org.opencontainers.image.licenses="Apache-2.0"
 # The image has no user database: numbers, which runAsNonRoot can check.
 USER 65532:65532
 COPY --from=build /grantry /grantry

@@ -23,6 +23,13 @@ var (
 	buildFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid="}
 	entrypoint = []string{"/grantry"}
 	command    = []string{"manager"}
+	// labels are what registries and scanners show of an image.
+	labels = map[string]string{
+		"org.opencontainers.image.title":       "grantry",
+		"org.opencontainers.image.description": "DC/OS-style permissions for jobs on Kubernetes",
+		"org.opencontainers.image.source":      "https://github.com/grantry/grantry",
+		"org.opencontainers.image.licenses":    "Apache-2.0",
+	}
 )
 
 // user is a number: the image has no user database, and the kubelet can check runAsNonRoot.
@@ -83,7 +90,7 @@ func assemble(program []byte, platform *v1.Platform) (v1.Image, error) {
 	config = config.DeepCopy()
 	config.Created = v1.Time{Time: epoch}
 	config.OS, config.Architecture = platform.OS, platform.Architecture
-	config.Config = v1.Config{User: user, Entrypoint: entrypoint, Cmd: command, WorkingDir: "/"}
+	config.Config = v1.Config{User: user, Entrypoint: entrypoint, Cmd: command, WorkingDir: "/", Labels: labels}
 	return mutate.ConfigFile(image, config)
 }
 

@@ -6,8 +6,10 @@ import (
 	"debug/elf"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,7 +115,7 @@ func TestRun_writesAnImageThatHoldsOneStaticProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if config.Config.User != user || config.OS != "linux" || config.Architecture != runtime.GOARCH || !config.Created.Time.Equal(epoch) {
+	if !maps.Equal(config.Config.Labels, labels) || config.Config.User != user || config.OS != "linux" || config.Architecture != runtime.GOARCH || !config.Created.Time.Equal(epoch) {
 		t.Errorf("configuration %+v of %s/%s, created %s", config.Config, config.OS, config.Architecture, config.Created)
 	}
 	layers, err := image.Layers()
@@ -175,12 +177,16 @@ func TestDockerfile_saysTheSame(t *testing.T) {
 			quoted[i] = "'" + flag + "'"
 		}
 	}
-	for _, want := range []string{
+	wants := []string{
 		"\nUSER " + user + "\n",
 		"\nENTRYPOINT " + list(entrypoint) + "\n",
 		"\nCMD " + list(command) + "\n",
 		"go build " + strings.Join(quoted, " ") + " -o ",
-	} {
+	}
+	for label, value := range labels {
+		wants = append(wants, fmt.Sprintf("%s=%q", label, value))
+	}
+	for _, want := range wants {
 		if !strings.Contains(string(data), want) {
 			t.Errorf("the Dockerfile does not say %q", want)
 		}
