@@ -113,6 +113,7 @@ func (w *world) install(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		text = bytes.ReplaceAll(text, []byte("grantry-admission"), []byte(w.secret)) // the role has its name, too
 		decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
 		for {
 			object := &unstructured.Unstructured{}
@@ -121,9 +122,6 @@ func (w *world) install(t *testing.T) {
 			}
 			if len(object.Object) == 0 {
 				continue
-			}
-			if object.GetKind() == "Secret" {
-				object.SetName(w.secret)
 			}
 			if err := w.admin.Create(t.Context(), object); err != nil {
 				t.Fatalf("%s: %v", file, err)

@@ -208,6 +208,7 @@ func TestRights_refuseTheRest(t *testing.T) {
 		"widening its role":                     change(&rbacv1.ClusterRole{ObjectMeta: named("", "grantry")}),
 		"reading a Secret of another namespace": get(&corev1.Secret{ObjectMeta: named(another, "x")}),
 		"reading the Secrets of all":            c.List(t.Context(), &corev1.SecretList{}),
+		"changing another Secret of its own":    c.Update(t.Context(), &corev1.Secret{ObjectMeta: named(own, "grantry-authorization")}, client.DryRunAll),
 		"creating a Secret in its own":          create(&corev1.Secret{ObjectMeta: named(own, "x")}),
 		"creating a pod":                        create(&corev1.Pod{ObjectMeta: named(another, "x"), Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "x", Image: "x"}}}}),
 		"deleting a pod":                        remove(&corev1.Pod{ObjectMeta: named(another, "x")}),
@@ -233,6 +234,7 @@ func TestRights_refuseTheRest(t *testing.T) {
 	for name, err := range map[string]error{
 		"reading Grants":             c.List(t.Context(), &v1alpha1.GrantList{}),
 		"reading its own Secrets":    c.List(t.Context(), &corev1.SecretList{}, client.InNamespace(own)),
+		"filling in its Secret":      client.IgnoreNotFound(c.Update(t.Context(), &corev1.Secret{ObjectMeta: named(own, "grantry-admission")}, client.DryRunAll)),
 		"a lease of its own":         create(&coordinationv1.Lease{ObjectMeta: named(own, "x")}),
 		"its own configuration":      client.IgnoreNotFound(change(configuration("grantry"))),
 		"reading what it decides on": c.List(t.Context(), &v1alpha1.JobRunList{}),

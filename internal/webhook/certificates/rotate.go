@@ -16,7 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
-// +kubebuilder:rbac:groups="",namespace=grantry-system,resources=secrets,verbs=get;list;watch;update
+// +kubebuilder:rbac:groups="",namespace=grantry-system,resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",namespace=grantry-system,resources=secrets,resourceNames=grantry-admission,verbs=update
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=grantry,verbs=get;list;watch;patch
 
 // Rotate lets cert-controller keep the Secret up to date, with the manager: a CA for ten years, a certificate for one,
