@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 	uberzap "go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -105,6 +106,10 @@ func managerCommand() *cobra.Command {
 // run starts the operator, and returns when ctx ends or the operator can't go on.
 func (o *options) run(ctx context.Context) error {
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log), zap.RawZapOpts(uberzap.WrapCore(newQuiet))))
+	// Towards the end of what the container may have, the garbage collector works harder, rather than that it is killed.
+	if _, err := memlimit.Set(); err != nil {
+		ctrl.Log.Info("The container's memory limit is not known, and not heeded", "error", err.Error())
+	}
 	var err error
 	if o.Mode, err = controllers.ParseSecurityMode(o.mode); err != nil {
 		return fmt.Errorf("--mode: %w", err)
@@ -118,6 +123,8 @@ func (o *options) run(ctx context.Context) error {
 	}
 	view := freshness.New(o.maxViewAge, clock.RealClock{}, ctrl.Log.WithName("freshness"))
 	config.QPS = -1 // the API server's priority and fairness limits us, not ourselves
+	// What is packed is unpacked into memory that grows with it: an eighth more at a start with 40,000 Grants.
+	config.DisableCompression = true
 	mgr, err := ctrl.NewManager(config, o.managerOptions(view))
 	if err != nil {
 		return fmt.Errorf("create the manager: %w", err)

@@ -75,25 +75,33 @@ func kindOf(object runtime.Object) string {
 	return "child"
 }
 
+// lister has the reflector list, where it would have the API server send all objects as events of a watch. Each of those
+// is a message with another one in it, and reading them takes twice the time.
+type lister struct{ toolscache.ListWatch }
+
+// IsWatchListSemanticsUnSupported is for the reflector.
+func (*lister) IsWatchListSemanticsUnSupported() bool { return true }
+
 // listWatch is the informer's source, followed.
-func (v *view) listWatch() *toolscache.ListWatch {
-	began := time.Duration(0) // of a list in pages; one reflector lists, one page after the other
-	return &toolscache.ListWatch{
+func (v *view) listWatch() toolscache.ListerWatcher {
+	return &lister{toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			if o.Continue == "" {
-				began = v.monitor.now()
-			}
+			began := v.monitor.now()
+			// As of now, or it would prove nothing; and all at once, or each page would be read from etcd.
+			o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", 0
 			list, err := v.source.ListWithContext(ctx, o)
 			if err != nil {
 				return nil, err
 			}
-			if page, err := meta.ListAccessor(list); err == nil && page.GetContinue() == "" {
-				v.wasListed(versionOf(page.GetResourceVersion()), began)
+			whole, err := meta.ListAccessor(list)
+			if err != nil {
+				return nil, err
 			}
+			v.wasListed(versionOf(whole.GetResourceVersion()), began)
 			return list, nil
 		},
 		WatchFuncWithContext: v.watch,
-	}
+	}}
 }
 
 // wasListed takes note of a complete list. Only the first proves something: what a later one brings is applied
@@ -138,22 +146,19 @@ func isAnswer(err error) bool {
 
 func (v *view) tryWatch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	q := question{asked: v.monitor.now()}
-	q.lists = o.SendInitialEvents != nil && *o.SendInitialEvents // which takes as long as it takes
-	if !q.lists {
-		present, err := v.read(ctx)
-		if err != nil {
-			return nil, err
-		}
-		switch have := versionOf(o.ResourceVersion); {
-		case have > present: // it was told before it was asked: only a restored etcd is behind what it has said
-			return nil, apierrors.NewResourceExpired(fmt.Sprintf("what is held is of resource version %d, and the API server is at %d", have, present))
-		case have == present && have > 0:
-			v.monitor.prove(v, q.asked) // nothing has happened since, and no bookmark will say so
-		}
-		q.present = present
-		q.life = v.monitor.lifetime(v)
-		o.TimeoutSeconds = new(int64(q.life / time.Second))
+	present, err := v.read(ctx)
+	if err != nil {
+		return nil, err
 	}
+	switch have := versionOf(o.ResourceVersion); {
+	case have > present: // it was told before it was asked: only a restored etcd is behind what it has said
+		return nil, apierrors.NewResourceExpired(fmt.Sprintf("what is held is of resource version %d, and the API server is at %d", have, present))
+	case have == present && have > 0:
+		v.monitor.prove(v, q.asked) // nothing has happened since, and no bookmark will say so
+	}
+	q.present = present
+	q.life = v.monitor.lifetime(v)
+	o.TimeoutSeconds = new(int64(q.life / time.Second))
 	ctx, cancel := context.WithCancelCause(ctx)
 	timeout := time.AfterFunc(answerTimeout, func() { cancel(errNoAnswer) })
 	w, err := v.source.WatchWithContext(ctx, o)
@@ -220,8 +225,7 @@ const brokenStream = "ClientWatchDecoding"
 type question struct {
 	asked   time.Duration
 	present uint64
-	lists   bool          // it brings all that there is first, and then a bookmark that says so
-	life    time.Duration // after which the API server ends it, unless it lists
+	life    time.Duration // after which the API server ends it
 }
 
 // followed passes on the events of a watch.
@@ -253,9 +257,7 @@ func (v *view) follow(w watch.Interface, cancel context.CancelCauseFunc, q quest
 		w.Stop()
 		cancel(nil)
 	})
-	if !q.lists { // whoever stands between may keep a watch open that is over
-		time.AfterFunc(q.life+answerTimeout, f.stop)
-	}
+	time.AfterFunc(q.life+answerTimeout, f.stop) // whoever stands between may keep a watch open that is over
 	go func() {
 		defer close(f.events)
 		answered := false
@@ -263,20 +265,12 @@ func (v *view) follow(w watch.Interface, cancel context.CancelCauseFunc, q quest
 			if (event.Type == watch.Error && apierrors.HasStatusCause(apierrors.FromObject(event.Object), brokenStream)) || f.isStopped() {
 				return // the connection is gone: the next watch goes on where this one was
 			}
-			version, listEnds := read(event, q.lists)
-			if listEnds { // before the reflector sees it, which then applies the list
-				v.wasListed(version, q.asked)
-			}
 			select {
 			case <-f.done:
 				return
 			case f.events <- event:
 			}
-			switch {
-			case listEnds:
-				q.lists, answered = false, true
-				time.AfterFunc(v.afterList(), f.stop)
-			case !q.lists && !answered && version >= max(q.present, 1):
+			if !answered && reached(event) >= max(q.present, 1) {
 				answered = true
 				v.monitor.prove(v, q.asked)
 			}
@@ -285,22 +279,11 @@ func (v *view) follow(w watch.Interface, cancel context.CancelCauseFunc, q quest
 	return f
 }
 
-// afterList is how long a watch goes on that began with a list. Its own end, and so its bookmark, is minutes away;
-// the next one's is not.
-func (v *view) afterList() time.Duration {
-	if life := v.monitor.lifetime(v); life > shortLife {
-		return life
-	}
-	return shortLife / 2 // more than a second, below which a reflector finds a watch suspiciously short
-}
-
-// read is an event's version, or 0 if it has none, and whether it is the bookmark that ends the list at the begin of
-// a watch that lists.
-func read(event watch.Event, lists bool) (version uint64, listEnds bool) {
+// reached is an event's version, or 0 if it has none.
+func reached(event watch.Event) (version uint64) {
 	object, err := meta.Accessor(event.Object)
 	if err != nil || event.Type == watch.Error {
-		return 0, false
+		return 0
 	}
-	listEnds = lists && event.Type == watch.Bookmark && object.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true"
-	return versionOf(object.GetResourceVersion()), listEnds
+	return versionOf(object.GetResourceVersion())
 }

@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/watchlist"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -138,11 +140,12 @@ type scripted struct {
 	reads, watches atomic.Int32 // so many fail, one after the other
 	err            error
 	present        string // the version that a list has
-	asked          metav1.ListOptions
+	listed, asked  metav1.ListOptions
 	watch          *watch.FakeWatcher
 }
 
-func (s *scripted) ListWithContext(context.Context, metav1.ListOptions) (runtime.Object, error) {
+func (s *scripted) ListWithContext(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	s.listed = o
 	if s.reads.Add(-1) >= 0 {
 		return nil, s.err
 	}
@@ -165,6 +168,34 @@ func newScripted(err error, reads, watches int32) (*scripted, *view) {
 	v := &view{monitor: m, kind: "grant", source: s}
 	m.views = []*view{v}
 	return s, v
+}
+
+// TestList_asOfNow: what may be of any time, as a reflector asks for it, would prove nothing.
+func TestList_asOfNow(t *testing.T) {
+	t.Parallel()
+	s, v := newScripted(nil, 0, 0)
+	before := v.monitor.now()
+	source := v.listWatch()
+	if _, err := toolscache.ToListerWatcherWithContext(source).ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "0", Limit: 500}); err != nil {
+		t.Fatal(err)
+	}
+	if s.listed.ResourceVersion != "" || s.listed.Limit != 0 {
+		t.Errorf("asked for %+v", s.listed)
+	}
+	if !v.isProven || v.proven < before || v.monitor.Listed("grant") != 9 {
+		t.Errorf("proven %v, at %s, listed %d", v.isProven, v.proven, v.monitor.Listed("grant"))
+	}
+	s.present = "12"
+	proven := v.proven
+	if _, err := toolscache.ToListerWatcherWithContext(source).ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "9"}); err != nil {
+		t.Fatal(err)
+	}
+	if v.proven != proven || v.monitor.Listed("grant") != 12 {
+		t.Errorf("a later list, which is not applied yet, proves something, or was not noted: %d", v.monitor.Listed("grant"))
+	}
+	if !watchlist.DoesClientNotSupportWatchListSemantics(source) {
+		t.Error("the reflector would not list")
+	}
 }
 
 // TestWatch_triesAgainWhatDidNotGetThrough: so that the reflector need not list all Grants anew.
@@ -271,30 +302,4 @@ func TestWatch_brokenStream(t *testing.T) {
 	if event, open := <-w.ResultChan(); open {
 		t.Errorf("passed on %v", event)
 	}
-}
-
-// TestWatch_thatBeginsWithAList proves with the first list's end, and ends early with later ones'.
-func TestWatch_thatBeginsWithAList(t *testing.T) {
-	t.Parallel()
-	s, v := newScripted(nil, 0, 0)
-	lists := true
-	end := &v1alpha1.Grant{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "9", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}
-	w, err := v.watch(t.Context(), metav1.ListOptions{SendInitialEvents: &lists, TimeoutSeconds: new(int64(300))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *s.asked.TimeoutSeconds != 300 {
-		t.Errorf("a list of any length has %d seconds", *s.asked.TimeoutSeconds)
-	}
-	go s.watch.Add(&v1alpha1.Grant{})
-	<-w.ResultChan()
-	if v.monitor.Listed("grant") != 0 || len(v.monitor.Ages(noon)) != 0 {
-		t.Error("an event of the list proves nothing")
-	}
-	go s.watch.Action(watch.Bookmark, end) // only now: its version counts before it is passed on
-	<-w.ResultChan()
-	if v.monitor.Listed("grant") != 9 || len(v.monitor.Ages(noon)) != 1 {
-		t.Errorf("listed %d, ages %v", v.monitor.Listed("grant"), v.monitor.Ages(noon))
-	}
-	w.Stop()
 }
