@@ -132,18 +132,15 @@ func faults() []fault {
 			tells: "nothing is to be told; `GrantryCertificateExpires`, if it is not done",
 			begin: func(t *testing.T, s *site) func() {
 				t.Helper()
-				before := s.served(t)
-				s.forgetAuthority(t)
-				return func() {
-					s.eventually(t, waitFor, "every replica serves a new certificate", func() bool {
-						for address, old := range before {
-							if now, err := servedAt(address); err != nil || now == old {
-								return false
-							}
-						}
-						return true
-					})
-				}
+				return s.renewed(t, func(r *replica) string { return r.admit }, func() { s.forgetAuthority(t) })
+			},
+		},
+		{
+			name: "the authorization webhook's certificate files are replaced", window: soon,
+			tells: "nothing is to be told; `GrantryCertificateExpires`, if it is not done",
+			begin: func(t *testing.T, s *site) func() {
+				t.Helper()
+				return s.renewed(t, func(r *replica) string { return r.authorize }, func() { s.reissue(t) })
 			},
 		},
 		{

@@ -26,13 +26,13 @@ func seconds(d, most time.Duration) string {
 // cells are a row's.
 func (r result) cells() []string {
 	return []string{
-		r.name, seconds(r.mended.Sub(r.began), 0), seconds(r.converged.Sub(r.mended), converges),
+		r.name, seconds(r.mended.Sub(r.began), 0), seconds(r.converged.Sub(r.mended), converges), seconds(r.over.Sub(r.returned), converges),
 		fmt.Sprint(r.runs), fmt.Sprint(r.children), fmt.Sprint(r.requests), fmt.Sprint(r.kept), fmt.Sprint(r.violations),
 	}
 }
 
 // headings are the columns'. Kept from it counts requests of those who may.
-var headings = []string{"fault", "for, s", "converged after, s", "runs", "children", "requests", "kept from it", "violations"}
+var headings = []string{"fault", "for, s", "converged after, s", "granted again, s", "runs", "children", "requests", "kept from it", "violations"}
 
 // text is the table for a terminal.
 func (t table) text() string {

@@ -17,17 +17,27 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// served are the certificates with which the replicas serve admission, by address.
-func (s *site) served(t *testing.T) map[string]string {
+// renewed waits until every replica serves another certificate than before, at the addresses where it does so.
+func (s *site) renewed(t *testing.T, at func(*replica) string, renew func()) (wait func()) {
 	t.Helper()
-	served := map[string]string{}
+	before := map[string]string{}
 	for _, r := range s.replicas {
 		s.insist(t, "look at a certificate", func(context.Context) (err error) {
-			served[r.admit], err = servedAt(r.admit)
+			before[at(r)], err = servedAt(at(r))
 			return err
 		})
 	}
-	return served
+	renew()
+	return func() {
+		s.eventually(t, waitFor, "every replica serves a new certificate", func() bool {
+			for address, old := range before {
+				if now, err := servedAt(address); err != nil || now == old {
+					return false
+				}
+			}
+			return true
+		})
+	}
 }
 
 // servedAt is a digest of the certificate that is served at an address.
@@ -48,4 +58,12 @@ func (s *site) forgetAuthority(t *testing.T) {
 	s.insist(t, "take the CA out of the Secret", func(ctx context.Context) error {
 		return s.admin.Patch(ctx, secret, client.RawPatch(types.JSONPatchType, []byte(`[{"op":"remove","path":"/data/ca.crt"}]`)))
 	})
+}
+
+// reissue replaces the files that the replicas serve the authorization webhook with.
+func (s *site) reissue(t *testing.T) {
+	t.Helper()
+	if err := s.Webhook.Reissue(s.Webhook.CertDir, time.Now().Add(12*time.Hour)); err != nil {
+		t.Error(err)
+	}
 }

@@ -229,13 +229,19 @@ func (s *site) aLeader(t *testing.T) (leader *replica) {
 // insist does something until it succeeds.
 func (s *site) insist(t *testing.T, what string, do func(context.Context) error) {
 	t.Helper()
-	var err error
+	if err := persist(t.Context(), do); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// persist does something until it succeeds, or returns why it did not the last time.
+func persist(ctx context.Context, do func(context.Context) error) (err error) {
 	for deadline := time.Now().Add(2 * waitFor); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if err = do(t.Context()); err == nil {
-			return
+		if err = do(ctx); err == nil {
+			return nil
 		}
 	}
-	t.Fatalf("%s: %v", what, err)
+	return err
 }
 
 func (s *site) eventually(t *testing.T, within time.Duration, what string, met func() bool) {

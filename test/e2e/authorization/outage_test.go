@@ -4,14 +4,7 @@ package authorization
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -86,14 +79,34 @@ func failures() []failure {
 	}
 }
 
+// expired has an operator with a certificate of the CA that the API server trusts, which holds no more.
 func expired(t *testing.T, w *world, mode string) func() {
 	t.Helper()
-	return w.serveWith(t, mode, certificates(t, w, true))
+	return w.serveWith(t, mode, w.reissue(t, time.Now().Add(-time.Hour)))
 }
 
+// untrusting has an operator with a ca.crt that did not sign the API server's certificate.
 func untrusting(t *testing.T, w *world, mode string) func() {
 	t.Helper()
-	return w.serveWith(t, mode, certificates(t, w, false))
+	dir := w.reissue(t, time.Now().Add(time.Hour))
+	another, err := os.ReadFile(filepath.Join(dir, "tls.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ca.crt"), another, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return w.serveWith(t, mode, dir)
+}
+
+// reissue makes a directory for the operator with a new certificate.
+func (w *world) reissue(t *testing.T, notAfter time.Time) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := w.Webhook.Reissue(dir, notAfter); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // serveWith has an operator that serves with other certificates.
@@ -201,43 +214,6 @@ func slow(t *testing.T, w *world, _ string) func() {
 	}
 	go func() { _ = server.ServeTLS(listener, "", "") }() // ends with an error when it is closed
 	return func() { _ = server.Close() }
-}
-
-// certificates makes a directory for the operator with an expired certificate that the API server's authority
-// signed, or with a good one and a ca.crt that did not sign the API server's.
-func certificates(t *testing.T, w *world, isExpired bool) string {
-	t.Helper()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	dir := t.TempDir()
-	authority, err := tls.LoadX509KeyPair(filepath.Join(w.Webhook.CertDir, "../../pki/authorization-ca.crt"), filepath.Join(w.Webhook.CertDir, "../../pki/authorization-ca.key"))
-	must(err)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "grantry"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	if isExpired {
-		template.NotAfter = time.Now().Add(-time.Hour)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, authority.Leaf, key.Public(), authority.PrivateKey)
-	must(err)
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	must(err)
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate[0]})
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	if !isExpired {
-		ca = certificate
-	}
-	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), "ca.crt": ca} {
-		must(os.WriteFile(filepath.Join(dir, name), content, 0o600))
-	}
-	return dir
 }
 
 // notSynced has an operator that may not read Grants, so that it never has a policy. It does not listen then.
