@@ -32,8 +32,6 @@ const (
 	// spreadPause and spreadEach bound how often conditions are written that no other write of a status has taken along:
 	// 50 a second, however many objects wait.
 	spreadPause, spreadEach = 200 * time.Millisecond, 10
-	// spreadCheck is how often it is looked without having been woken, while something waits.
-	spreadCheck = time.Second
 	// spreadPatience is after how long an object says that it waits. The write of that is an event, too, by which
 	// every replica comes further.
 	spreadPatience = 10 * time.Second
@@ -150,7 +148,7 @@ func (p *propagation) watch(b *builder.Builder) *builder.Builder {
 // enqueue enqueues objects that wait once every replica has come to them, a few at a time.
 func (p *propagation) enqueue(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	changed := p.replicas.Subscribe(ctx)
-	go lookAgain(ctx, changed, spreadCheck, func() time.Duration {
+	go lookAgain(ctx, changed, spreadPause, func() time.Duration {
 		for _, name := range p.next() {
 			queue.Add(reconcile.Request{NamespacedName: client.ObjectKey{Name: name}})
 		}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/grantry/grantry/api/v1alpha1"
@@ -96,6 +99,37 @@ func TestPropagation_newLeader(t *testing.T) {
 	if names := p.next(); len(names) != 0 || len(p.waiting) != 0 {
 		t.Errorf("%q wait", names)
 	}
+}
+
+// TestPropagation_pace: those that wait when nothing happens any more have as many turns as when something does.
+func TestPropagation_pace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		p := newPropagation(&upTo{9}, "grant", clock.RealClock{})
+		for i := range 100 * spreadEach {
+			p.await(grantAt(fmt.Sprintf("g%d", i), 1, "9"))
+		}
+		queue := workqueue.NewTypedRateLimitingQueue(retryLimiter())
+		if err := p.enqueue(ctx, queue); err != nil {
+			t.Fatal(err)
+		}
+		const seconds = 10
+		turns := 0
+		for began := time.Now(); time.Since(began) < seconds*time.Second; time.Sleep(spreadPause / 2) {
+			for ; queue.Len() > 0; turns++ {
+				next, _ := queue.Get()
+				p.forget(next.Name)
+				queue.Done(next)
+			}
+		}
+		cancel()
+		queue.ShutDown()
+		if most := seconds * int(time.Second/spreadPause) * spreadEach; turns < most*4/5 || turns > most {
+			t.Errorf("%d had their turn in %d s, and %d may", turns, seconds, most)
+		}
+	})
 }
 
 // TestPropagation_late: who waits for long is told why, once.
