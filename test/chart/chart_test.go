@@ -125,9 +125,10 @@ var features = map[string]struct {
 	"high availability": {
 		args: []string{"--set", "replicas=3,priorityClassName=system-cluster-critical,podDisruptionBudget.maxUnavailable=50%,nodeSelector.disk=ssd"},
 	},
-	"no budget":  {args: []string{"--set", "podDisruptionBudget.enabled=false"}, absent: []string{"PodDisruptionBudget grantry-system/grantry"}},
-	"by digest":  {args: []string{"--set", "image.digest=sha256:" + strings.Repeat("0", 64)}},
-	"more flags": {args: []string{"--set", "extraArgs={--decision-log=denied,--zap-log-level=2},extraEnv[0].name=OTEL_EXPORTER_OTLP_ENDPOINT,extraEnv[0].value=http://collector:4317"}},
+	"a single replica": {args: []string{"--set", "replicas=1"}},
+	"no budget":        {args: []string{"--set", "podDisruptionBudget.enabled=false"}, absent: []string{"PodDisruptionBudget grantry-system/grantry"}},
+	"by digest":        {args: []string{"--set", "image.digest=sha256:" + strings.Repeat("0", 64)}},
+	"more flags":       {args: []string{"--set", "extraArgs={--decision-log=denied,--zap-log-level=2},extraEnv[0].name=OTEL_EXPORTER_OTLP_ENDPOINT,extraEnv[0].value=http://collector:4317"}},
 	"authorization": {
 		args:  []string{"--set", "authorization.enabled=true,mode=strict,authorization.clusterIP=10.0.0.200"},
 		added: []string{"Service grantry-system/grantry-authorization"},

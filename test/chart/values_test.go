@@ -147,6 +147,7 @@ func TestSchema_refuses(t *testing.T) {
 		{"image.digest=latest", "/image/digest"},
 		{"image.pullPolicy=Sometimes", "/image/pullPolicy"},
 		{"podDisruptionBudget.maxUnavailable=0", "/podDisruptionBudget/maxUnavailable"},
+		{"podDisruptionBudget.maxUnavailable=2", "/podDisruptionBudget/maxUnavailable"}, // of two
 		{"podDisruptionBudget.maxUnavailable=half", "/podDisruptionBudget/maxUnavailable"},
 		{"crds.keep=yes please", "/crds/keep"},
 		{"admission.certificates.source=vault", "/admission/certificates/source"},
