@@ -236,6 +236,16 @@ chaos: ## Break a whole cluster in many ways while runs are launched: CHAOS=shor
 chaos-write: ## Do so three times, and write docs/chaos.md.
 	$(API_SERVER) CHAOS=$(CHAOS) ROUNDS=$(or $(ROUNDS),3) CHAOS_REPORT=$(CURDIR)/docs/chaos.md go test -tags e2e -count=1 -v -timeout=90m ./test/chaos
 
+# Half an hour, and longer the first time, when Prometheus is built: so it is not part of .ci/run.
+.PHONY: drill
+drill: ## Inject the faults that alerts are for, and find each by the runbook: ALERT=a regexp. Needs root, and a real node.
+	go -C hack/prometheus mod tidy -diff # verify-tidy leaves it out
+	$(API_SERVER) ALERT='$(ALERT)' go test -tags e2e -count=1 -v -timeout=120m ./test/drill
+
+.PHONY: drill-write
+drill-write: ## Do so with all of them, and write docs/operations/drill.md.
+	$(API_SERVER) DRILL_REPORT=$(CURDIR)/docs/operations/drill.md go test -tags e2e -count=1 -v -timeout=120m ./test/drill
+
 .PHONY: measure-revocation
 measure-revocation: ## Measure how long a revoked permission goes on to work.
 	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestRevocation$$' ./test/e2e/authorization

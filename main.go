@@ -13,7 +13,6 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
-	uberzap "go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -105,7 +104,7 @@ func managerCommand() *cobra.Command {
 
 // run starts the operator, and returns when ctx ends or the operator can't go on.
 func (o *options) run(ctx context.Context) error {
-	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log), zap.RawZapOpts(uberzap.WrapCore(newQuiet))))
+	o.setLog()
 	// Towards the end of what the container may have, the garbage collector works harder, rather than that it is killed.
 	if _, err := memlimit.Set(); err != nil {
 		ctrl.Log.Info("The container's memory limit is not known, and not heeded", "error", err.Error())

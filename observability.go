@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	uberzap "go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/grantry/grantry/internal/decisionlog"
 	"github.com/grantry/grantry/internal/metrics"
@@ -48,6 +51,13 @@ func (o *options) certificates() metrics.Certificates {
 		c.Served["admission"] = o.admission.certificates.Served
 	}
 	return c
+}
+
+// setLog makes all that this process says of itself lines of JSON, that of client-go's election, which has klog, included.
+func (o *options) setLog() {
+	log := zap.New(zap.UseFlagOptions(&o.log), zap.RawZapOpts(uberzap.WrapCore(newQuiet)))
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
 }
 
 // pause is how long a line is not written again that anybody can bring about who reaches a port: by asking for the health

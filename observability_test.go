@@ -1,13 +1,30 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+	"k8s.io/klog/v2"
 )
+
+// TestSetLog_isJSON: what client-go says by klog is a line of JSON like every other.
+func TestSetLog_isJSON(t *testing.T) {
+	var out bytes.Buffer
+	o := &options{}
+	o.log.DestWriter = &out
+	o.setLog()
+	t.Cleanup(klog.ClearLogger)
+	klog.FromContext(t.Context()).Info("Attempting to acquire leader lease...", "lock", "a lease")
+	var line struct{ Msg, Lock string }
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Msg != "Attempting to acquire leader lease..." || line.Lock != "a lease" {
+		t.Errorf("%v: %q", err, out.String())
+	}
+}
 
 // TestQuiet: what anybody can provoke is logged once in a while, each kind by itself, and everything else always.
 func TestQuiet(t *testing.T) {

@@ -64,12 +64,12 @@ func faults() []fault {
 		},
 		{
 			name: "SIGKILL of the API server, again and again", lasts: 8 * time.Second, window: atMost,
-			tells: "`GrantryViewTooOld` on every replica and `GrantryNoLeader`, if it stays away",
+			tells: "`GrantryDown`, or `GrantryViewTooOld` on every replica, if it stays away",
 			begin: repeatedly(killComponent("kube-apiserver")),
 		},
 		{
 			name: "SIGKILL of etcd, again and again", lasts: 8 * time.Second, window: atMost,
-			tells: "the same",
+			tells: "`GrantryViewTooOld` on every replica and `GrantryNoLeader`, if it stays away",
 			begin: repeatedly(killComponent("etcd")),
 		},
 		{
@@ -91,7 +91,7 @@ func faults() []fault {
 		},
 		{
 			name: "the leader and the API server are cut off from each other, without a word", lasts: 2 * atMost, window: atMost, long: true, sign: viewTooOld,
-			tells: "`GrantryViewTooOld` on one replica",
+			tells: "`GrantryReplicaDown`, or `GrantryViewTooOld` on one replica",
 			begin: func(t *testing.T, s *site) func() {
 				t.Helper()
 				leader := s.aLeader(t)
@@ -101,7 +101,7 @@ func faults() []fault {
 		},
 		{
 			name: "all replicas and the API server are cut off from each other, without a word", lasts: atMost + 5*time.Second, window: atMost, sign: viewTooOld,
-			tells: "`GrantryViewTooOld` on every replica",
+			tells: "`GrantryDown`, or `GrantryViewTooOld` on every replica",
 			begin: func(_ *testing.T, s *site) func() {
 				for _, r := range s.replicas {
 					r.toServer.Cut()

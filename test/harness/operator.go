@@ -46,7 +46,7 @@ func build(ctx context.Context, root, directory string, detached bool) (string, 
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
 	cmd.Dir = root
 	if !detached {
-		dieWithParent(cmd) // or it would write into a directory that is gone by then
+		DieWithParent(cmd) // or it would write into a directory that is gone by then
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the operator: %w: %s", err, out)
@@ -90,7 +90,7 @@ func launch(binary, kubeconfig, logPath string, detached bool, args ...string) (
 	}, args...)...)
 	o.cmd.Stdout, o.cmd.Stderr = log, log
 	if !detached {
-		dieWithParent(o.cmd)
+		DieWithParent(o.cmd)
 	}
 	if err := o.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the operator: %w", err), log.Close())

@@ -4,5 +4,5 @@ package harness
 
 import "os/exec"
 
-// dieWithParent does nothing: only Linux ends a process with its parent.
-func dieWithParent(*exec.Cmd) {}
+// DieWithParent does nothing: only Linux ends a process with its parent.
+func DieWithParent(*exec.Cmd) {}
