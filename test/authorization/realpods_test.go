@@ -3,7 +3,6 @@
 package authorization
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -58,17 +57,7 @@ type realPods struct {
 
 func (r *realPods) operate(t *testing.T, mode string) *harness.Operator {
 	t.Helper()
-	o, err := r.cluster.StartOperator(t.Context(), program, append(r.cluster.Webhook.Args(), "--mode", mode, "--default-image", "docker.io/library/busybox:1")...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(o.Stop)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*waitFor)
-	defer cancel()
-	if err := o.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
-	return o
+	return r.cluster.RunOperator(t, 2*waitFor, program, append(r.cluster.Webhook.Args(), "--mode", mode, "--default-image", "docker.io/library/busybox:1")...)
 }
 
 // fill runs two Jobs, and a pod with the labels of one that belongs to none. alice holds the recipes on dev.batch, and

@@ -5,7 +5,6 @@ package authorization
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -65,29 +63,9 @@ func newSite(t *testing.T, configuration string) *site {
 // operate starts an operator that listens at an address, and waits until it is ready.
 func (s *site) operate(t *testing.T, mode, address string, args ...string) *harness.Operator {
 	t.Helper()
-	g := NewWithT(t)
-	log := filepath.Join(s.dir, "operator.log")
-	kubeconfig := filepath.Join(s.dir, "operator.kubeconfig")
-	if _, err := os.Stat(kubeconfig); err != nil {
-		operator := s.user(t, harness.OperatorUser, "system:serviceaccounts", "system:serviceaccounts:grantry-system")
-		content, err := operator.KubeConfig()
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(os.WriteFile(kubeconfig, content, 0o600)).To(Succeed())
-	}
-	o, err := harness.StartOperator(program, kubeconfig, log, append([]string{
+	return harness.RunOperator(t, s.environment, s.dir, waitFor, program, append([]string{
 		"--mode", mode, "--authorization-bind-address", address, "--authorization-cert-dir", s.dir, "--authorization-client-names", certificates.Caller,
 	}, args...)...)
-	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() {
-		o.Stop()
-		if content, _ := os.ReadFile(log); t.Failed() {
-			t.Logf("the end of the operators' log:\n%s", content[max(0, len(content)-8<<10):])
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
-	defer cancel()
-	g.Expect(o.WaitReady(ctx)).To(Succeed())
-	return o
 }
 
 func (s *site) create(t *testing.T, objects ...client.Object) {

@@ -27,7 +27,7 @@ func TestBackstop(t *testing.T) {
 	operator := run(t, cluster, binary)
 	for name, job := range map[string]string{"ends": "team.short", "is-deleted": "team.long", "is-drained": "team.long", "goes-with-ns": "team.long"} {
 		create(t, c, jobRun(ns, name, job))
-		eventually(t, time.Minute, func() string { return stateUntil(t, c, ns, name, v1alpha1.StateActive) })
+		harness.Eventually(t, time.Minute, func() string { return stateUntil(t, c, ns, name, v1alpha1.StateActive) })
 	}
 	operator.Stop()
 
@@ -35,7 +35,7 @@ func TestBackstop(t *testing.T) {
 	setLure(t, cluster, c, ns, childOf(t, c, ns, "is-deleted"))
 
 	mustKubectl(t, cluster, "annotate", "pods", "-n", ns, "-l", "in.grantry.dev/team.short", "devcluster.grantry.dev/complete-after=0s")
-	eventually(t, time.Minute, func() string {
+	harness.Eventually(t, time.Minute, func() string {
 		child := &batchv1.Job{}
 		if err := c.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: childOf(t, c, ns, "ends")}, child); err != nil || child.Status.Succeeded == 0 {
 			return "the end of a run's work is counted"
@@ -57,7 +57,7 @@ func TestBackstop(t *testing.T) {
 	}
 
 	operator = run(t, cluster, binary)
-	eventually(t, time.Minute, func() string { return stateUntil(t, c, ns, "ends", v1alpha1.StateSuccess) })
+	harness.Eventually(t, time.Minute, func() string { return stateUntil(t, c, ns, "ends", v1alpha1.StateSuccess) })
 	operator.Stop()
 	mustKubectl(t, cluster, "delete", "namespace", ns, "--timeout=2m")
 }
@@ -108,7 +108,7 @@ func collect(t *testing.T, cluster *harness.Cluster, c client.Client, ns string)
 	t.Helper()
 	child := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: childOf(t, c, ns, "is-deleted")}}
 	mustKubectl(t, cluster, "delete", "jrun", "is-deleted", "-n", ns)
-	eventually(t, time.Minute, func() string {
+	harness.Eventually(t, time.Minute, func() string {
 		pods := &corev1.PodList{}
 		if err := c.List(t.Context(), pods, client.InNamespace(ns), client.MatchingLabels{batchv1.JobNameLabel: child.Name}, client.HasLabels{v1alpha1.LabelRun}); err != nil || len(pods.Items) > 0 {
 			return "the pods of a deleted run are collected"

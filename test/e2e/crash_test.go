@@ -148,7 +148,7 @@ func checkConverged(t *testing.T, c client.Client, ns string, children *ledger, 
 	runs := &v1alpha1.JobRunList{}
 	each := rounds * (jobsPerRound + runsPerRound)
 	want, wantActive := 3*each+suspendedRuns, 2*each+suspendedRuns
-	eventually(t, 5*time.Minute, func() string {
+	harness.Eventually(t, 5*time.Minute, func() string {
 		if err := c.List(t.Context(), runs, client.InNamespace(ns)); err != nil {
 			return err.Error()
 		}

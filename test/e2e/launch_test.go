@@ -62,7 +62,7 @@ func compareRates(t *testing.T, cluster *harness.Cluster, c client.Client, binar
 		return labelled
 	})
 	atPods := calls(t, operator) - before
-	eventually(t, time.Minute, func() string { return notActive(t, c, granted) })
+	harness.Eventually(t, time.Minute, func() string { return notActive(t, c, granted) })
 	settled := calls(t, operator) - before
 	memory := gauge(t, operator, "process_resident_memory_bytes")
 	operator.Stop()
@@ -90,7 +90,7 @@ func jobName(i int) string { return fmt.Sprintf("team-%d.batch.job%d", i%50, i) 
 // removeJobs deletes every Job of a namespace, and waits until their pods are gone, too.
 func removeJobs(t *testing.T, c client.Client, ns string, kind client.Object) {
 	t.Helper()
-	eventually(t, 5*time.Minute, func() string {
+	harness.Eventually(t, 5*time.Minute, func() string {
 		// Thousands may take longer than the API server gives one request; the next one goes on.
 		err := c.DeleteAllOf(t.Context(), kind, client.InNamespace(ns), client.PropagationPolicy(metav1.DeletePropagationBackground))
 		if err != nil {
@@ -98,7 +98,7 @@ func removeJobs(t *testing.T, c client.Client, ns string, kind client.Object) {
 		}
 		return ""
 	})
-	eventually(t, 5*time.Minute, func() string { return podsLeft(t, c, ns) })
+	harness.Eventually(t, 5*time.Minute, func() string { return podsLeft(t, c, ns) })
 }
 
 // timeUntilPodsExist creates objects as fast as it can, and returns how long it took until as many pods

@@ -216,7 +216,7 @@ func traceTo(t *testing.T, collector *otlp.Collector) string {
 // until waits for something that an export or a watch brings about.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	eventually(t, exportedWithin, func() string {
+	harness.Eventually(t, exportedWithin, func() string {
 		if ok() {
 			return ""
 		}

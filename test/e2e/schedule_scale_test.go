@@ -92,7 +92,7 @@ func TestScheduleScale(t *testing.T) {
 	})
 	operator := run(t, cluster, binary)
 	defer operator.Stop()
-	eventually(t, 10*time.Minute, func() string { return unscheduled(t, c, ns) })
+	harness.Eventually(t, 10*time.Minute, func() string { return unscheduled(t, c, ns) })
 	settle(t, operator, 5*time.Minute, 2*time.Second, 1)
 	beIdle(t, operator, n)
 
@@ -103,7 +103,7 @@ func TestScheduleScale(t *testing.T) {
 		minute := makeDue(t, c, ns, due)
 		time.Sleep(time.Until(minute.Add(-2 * time.Second)))
 		before := calls(t, operator)
-		eventually(t, 5*time.Minute, func() string {
+		harness.Eventually(t, 5*time.Minute, func() string {
 			if got := len(children.after(minute)); got < due {
 				return fmt.Sprintf("%d of %d due runs have a pod", got, due)
 			}
@@ -153,7 +153,7 @@ func unscheduled(t *testing.T, c client.Client, ns string) string {
 func settle(t *testing.T, o *harness.Operator, within, while time.Duration, heartbeats float64) {
 	t.Helper()
 	last := calls(t, o)
-	eventually(t, within, func() string {
+	harness.Eventually(t, within, func() string {
 		time.Sleep(while)
 		now := calls(t, o)
 		made := now - last

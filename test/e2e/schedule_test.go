@@ -126,7 +126,7 @@ func checkMinutes(t *testing.T, c client.Client, ns string, jobs []*v1alpha1.Job
 	}
 	runs.mu.Unlock()
 	list := &v1alpha1.JobRunList{}
-	eventually(t, time.Minute, func() string {
+	harness.Eventually(t, time.Minute, func() string {
 		if err := c.List(t.Context(), list, client.InNamespace(ns)); err != nil {
 			return err.Error()
 		}
@@ -177,7 +177,7 @@ func TestKilledScheduler(t *testing.T) {
 			kills++
 		}
 		operator := run(t, cluster, binary)
-		eventually(t, 15*time.Second, func() string {
+		harness.Eventually(t, 15*time.Second, func() string {
 			if missing := runs.missing(jobs, minute); len(missing) > 0 {
 				return fmt.Sprintf("%d runs of %s, such as %s", len(missing), minute.Format(time.TimeOnly), missing[0])
 			}
@@ -224,7 +224,7 @@ func TestTwoSchedulers(t *testing.T) {
 	first := nextMinute()
 	last := first.Add(time.Duration(scheduleMinutes(t)-1) * time.Minute)
 	for minute := first; !minute.After(last); minute = minute.Add(time.Minute) {
-		eventually(t, time.Until(minute)+30*time.Second, func() string {
+		harness.Eventually(t, time.Until(minute)+30*time.Second, func() string {
 			if missing := runs.missing(jobs, minute); len(missing) > 0 {
 				return fmt.Sprintf("%d runs of %s", len(missing), minute.Format(time.TimeOnly))
 			}

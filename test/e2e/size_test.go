@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -141,15 +140,7 @@ type started struct {
 func begin(t *testing.T, cluster *harness.Cluster, binary string, args []string) *started {
 	t.Helper()
 	began := time.Now()
-	operator, err := cluster.StartOperator(t.Context(), binary, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	if err := operator.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
+	operator := cluster.RunOperator(t, 5*time.Minute, binary, args...)
 	return &started{operator: operator, took: time.Since(began)}
 }
 

@@ -5,7 +5,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"regexp"
@@ -18,16 +17,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 	"github.com/grantry/grantry/test/harness"
 )
 
@@ -52,13 +50,7 @@ func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.Client, str
 	if err != nil {
 		t.Fatal(err)
 	}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c, err := client.New(config, client.Options{Scheme: scheme})
+	c, err := client.New(config, client.Options{Scheme: grantrytesting.Scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,16 +64,7 @@ func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.Client, str
 // run starts the operator and waits until it is ready.
 func run(t *testing.T, cluster *harness.Cluster, binary string, args ...string) *harness.Operator {
 	t.Helper()
-	operator, err := cluster.StartOperator(t.Context(), binary, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := operator.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
-	return operator
+	return cluster.RunOperator(t, time.Minute, binary, args...)
 }
 
 func create(t *testing.T, c client.Client, objects ...client.Object) {
@@ -234,20 +217,4 @@ func (l *ledger) runs() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.children)
-}
-
-// eventually fails the test unless a condition comes true. The condition says what it still waits for.
-func eventually(t *testing.T, within time.Duration, condition func() (waitsFor string)) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		waitsFor := condition()
-		if waitsFor == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %s still waiting: %s", within, waitsFor)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 }

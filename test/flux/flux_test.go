@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/test/harness"
 )
 
 // TestFlux is the life of a repository, push by push.
@@ -65,7 +66,7 @@ func (s *site) everythingIsApplied(t *testing.T) {
 		}
 	}
 	// Alice's Job runs by alice's Grant, though she has never written it.
-	eventually(t, func() string {
+	harness.Eventually(t, waitFor, func() string {
 		if grant := s.job(t, "dev.batch.job1").Status.Grant; grant != "developers" {
 			return fmt.Sprintf("alice's Job may be launched; its Grant is %q", grant)
 		}
@@ -76,7 +77,7 @@ func (s *site) everythingIsApplied(t *testing.T) {
 // What Flux applies again is not written again, once the operator has said all that there is to say of it.
 func (s *site) nothingIsAppliedTwice(t *testing.T) {
 	t.Helper()
-	eventually(t, func() string {
+	harness.Eventually(t, waitFor, func() string {
 		before := s.versions(t)
 		s.appliedAgain(t, "platform", "marketing", "dev")
 		return cmp.Diff(before, s.versions(t))
@@ -145,7 +146,7 @@ func (s *site) whatLeavesGitGoes(t *testing.T) {
 	s.repository.without(t, "teams/marketing/jobs.yaml", "name: marketing.email.report")
 	s.publish(t)
 	s.applied(t, "marketing")
-	eventually(t, func() string {
+	harness.Eventually(t, waitFor, func() string {
 		if s.grantry(t, "Job", "metronome", "marketing.email.report") != nil {
 			return "the Job goes"
 		}
@@ -167,15 +168,15 @@ func (s *site) accountsNeedTheirGrantsToPrune(t *testing.T) {
 	s.repository.without(t, "platform/grants.yaml", "name: dev-flux")
 	s.publish(t)
 	s.applied(t, "platform")
-	eventually(t, func() string {
+	harness.Eventually(t, waitFor, func() string {
 		if s.grantry(t, "Grant", "", "dev-flux") != nil {
 			return "the Grant goes"
 		}
 		return ""
 	})
 	s.remove(t, "dev")
-	eventually(t, func() string {
-		if !s.flux.logged(t, "system:serviceaccount:flux-system:dev", "may not", "delete", "dev.batch.job1") {
+	harness.Eventually(t, waitFor, func() string {
+		if !s.flux.Logged(t, "system:serviceaccount:flux-system:dev", "may not", "delete", "dev.batch.job1") {
 			return "Flux says that it may not delete the Job"
 		}
 		return ""

@@ -3,7 +3,6 @@
 package flux
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -33,13 +32,13 @@ type site struct {
 	cluster    *harness.Cluster
 	admin      client.Client
 	repository *repository
-	flux       *controller
+	flux       *harness.Process
 }
 
 func start(t *testing.T) *site {
 	t.Helper()
 	ctrl.SetLogger(logr.Discard()) // what fails is said by the tests
-	binary := buildController(t)
+	binary := pinned.Build(t, "github.com/fluxcd/kustomize-controller")
 	cluster := harness.Start(t, harness.Options{Name: fmt.Sprintf("flux-%d", os.Getpid()), Nodes: "none"})
 	cluster.TellLog(t, 8<<10)
 	config, err := cluster.Config("admin")
@@ -50,33 +49,14 @@ func start(t *testing.T) *site {
 	if s.admin, err = client.New(config, client.Options{Scheme: grantrytesting.Scheme}); err != nil {
 		t.Fatal(err)
 	}
-	s.operate(t)
+	args, err := cluster.Admission(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster.Operate(t, waitFor, args...)
 	s.flux = runController(t, cluster, binary)
 	s.repository = openRepository(t)
 	return s
-}
-
-// operate starts the operator with its admission webhooks, and waits until it is ready.
-func (s *site) operate(t *testing.T) {
-	t.Helper()
-	binary, err := s.cluster.BuildOperator(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	args, err := s.cluster.Admission(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	operator, err := s.cluster.StartOperator(t.Context(), binary, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(operator.Stop)
-	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
-	defer cancel()
-	if err := operator.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (s *site) kubectl(t *testing.T, args ...string) string {
@@ -189,7 +169,7 @@ func (s *site) appliedAgain(t *testing.T, kustomizations ...string) {
 	t.Helper()
 	for _, name := range kustomizations {
 		at := s.ask(t, name)
-		eventually(t, func() string {
+		harness.Eventually(t, waitFor, func() string {
 			if ready, handled := s.status(t, name); handled != at || !strings.HasPrefix(ready, "True ") {
 				return fmt.Sprintf("%s is applied again; it says %q", name, ready)
 			}
@@ -215,20 +195,6 @@ func containsAll(text string, parts []string) bool {
 	return true
 }
 
-// eventually fails the test unless a condition comes true. The condition says what it still waits for.
-func eventually(t *testing.T, condition func() (waitsFor string)) {
-	t.Helper()
-	for deadline := time.Now().Add(waitFor); ; time.Sleep(200 * time.Millisecond) {
-		waitsFor := condition()
-		if waitsFor == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("still waiting: %s", waitsFor)
-		}
-	}
-}
-
 // remove takes a Kustomization out of the cluster, as Git without its file does.
 func (s *site) remove(t *testing.T, kustomization string) {
 	t.Helper()
@@ -238,7 +204,7 @@ func (s *site) remove(t *testing.T, kustomization string) {
 // isGone waits until a Kustomization is gone, and what it had applied: "KIND NAMESPACE/NAME".
 func (s *site) isGone(t *testing.T, kustomization string, objects ...string) {
 	t.Helper()
-	eventually(t, func() string {
+	harness.Eventually(t, waitFor, func() string {
 		if s.object(t, "kustomize.toolkit.fluxcd.io/v1", "Kustomization", "flux-system", kustomization) != nil {
 			return "Kustomization " + kustomization + " goes"
 		}

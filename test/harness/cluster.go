@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -195,6 +197,23 @@ func (c *Cluster) MintKubeconfig(ctx context.Context, user string, groups ...str
 	path := filepath.Join(c.directory, "kubeconfig", strings.ReplaceAll(user, ":", "-")+".minted.kubeconfig")
 	c.kubeconfigs[user] = path
 	return path, os.WriteFile(path, []byte(config), 0o600)
+}
+
+// MintAccount is MintKubeconfig for a service account, by its username, in the groups of such.
+func (c *Cluster) MintAccount(ctx context.Context, account string) (string, error) {
+	groups, err := accountGroups(account)
+	if err != nil {
+		return "", err
+	}
+	return c.MintKubeconfig(ctx, account, groups...)
+}
+
+func accountGroups(account string) ([]string, error) {
+	namespace, _, err := serviceaccount.SplitUsername(account)
+	if err != nil {
+		return nil, err
+	}
+	return append(serviceaccount.MakeGroupNames(namespace), user.AllAuthenticated), nil
 }
 
 // Config is a client configuration for a user, without a limit on its own rate.

@@ -111,7 +111,7 @@ func (c *Cluster) OperatorKubeconfig(ctx context.Context) (string, error) {
 	if file := c.Kubeconfig(OperatorUser); file != "" {
 		return file, nil
 	}
-	return c.MintKubeconfig(ctx, OperatorUser, "system:serviceaccounts", "system:serviceaccounts:grantry-system", "system:authenticated")
+	return c.MintAccount(ctx, OperatorUser)
 }
 
 // IsReady reports whether the operator says that it is ready.

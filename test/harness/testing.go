@@ -3,7 +3,11 @@ package harness
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
 // Start is Up for a test, at whose end the cluster goes.
@@ -32,12 +36,103 @@ func (c *Cluster) RequireRealNode(tb testing.TB) {
 	}
 }
 
-// TellLog has a test that fails print the end of the operator's log, of so many bytes.
+// TellLog has a test that fails print the end of the operators' log, of so many bytes.
 func (c *Cluster) TellLog(tb testing.TB, most int) {
 	tb.Helper()
+	tellEnd(tb, "the operators' log", c.LogPath(), most)
+}
+
+// tellEnd has a test that fails print the end of a log, of so many bytes.
+func tellEnd(tb testing.TB, what, path string, most int) {
+	tb.Helper()
 	tb.Cleanup(func() {
-		if log, _ := os.ReadFile(c.LogPath()); tb.Failed() {
-			tb.Logf("the end of the operator's log:\n%s", log[max(0, len(log)-most):])
+		if log, _ := os.ReadFile(path); tb.Failed() {
+			tb.Logf("the end of %s:\n%s", what, log[max(0, len(log)-most):])
 		}
 	})
+}
+
+// Operate builds the operator and runs it: see RunOperator.
+func (c *Cluster) Operate(tb testing.TB, within time.Duration, args ...string) *Operator {
+	tb.Helper()
+	binary, err := c.BuildOperator(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c.RunOperator(tb, within, binary, args...)
+}
+
+// RunOperator starts the operator as StartOperator does, and waits until it is ready, for up to so long. It is stopped when
+// the test ends, unless it has ended before.
+func (c *Cluster) RunOperator(tb testing.TB, within time.Duration, binary string, args ...string) *Operator {
+	tb.Helper()
+	o, err := c.StartOperator(tb.Context(), binary, args...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	o.until(tb, within)
+	return o
+}
+
+// RunOperator starts the operator's binary against an API server of a test's own, with the operator's identity, and waits
+// until it is ready, for up to so long. Its kubeconfig is operator.kubeconfig in a directory, and is made unless it is there;
+// its log is appended to operator.log there. It is stopped when the test ends, unless it has ended before, and a test that
+// fails prints the end of the log.
+func RunOperator(tb testing.TB, environment *envtest.Environment, directory string, within time.Duration, binary string, args ...string) *Operator {
+	tb.Helper()
+	kubeconfig, log := filepath.Join(directory, "operator.kubeconfig"), filepath.Join(directory, "operator.log")
+	if _, err := os.Stat(kubeconfig); err != nil {
+		if err := writeKubeconfig(environment, kubeconfig); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	o, err := StartOperator(binary, kubeconfig, log, args...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tellEnd(tb, "the operators' log", log, 8<<10)
+	o.until(tb, within)
+	return o
+}
+
+// writeKubeconfig writes the operator's.
+func writeKubeconfig(environment *envtest.Environment, path string) error {
+	groups, err := accountGroups(OperatorUser)
+	if err != nil {
+		return err
+	}
+	operator, err := environment.AddUser(envtest.User{Name: OperatorUser, Groups: groups}, nil)
+	if err != nil {
+		return err
+	}
+	content, err := operator.KubeConfig()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o600)
+}
+
+// until waits for an operator that is to be stopped when the test ends.
+func (o *Operator) until(tb testing.TB, within time.Duration) {
+	tb.Helper()
+	tb.Cleanup(o.Stop)
+	ctx, cancel := context.WithTimeout(tb.Context(), within)
+	defer cancel()
+	if err := o.WaitReady(ctx); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Eventually fails a test unless a condition comes true within a time. The condition says what it still waits for.
+func Eventually(tb testing.TB, within time.Duration, condition func() (waitsFor string)) {
+	tb.Helper()
+	for deadline := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
+		waitsFor := condition()
+		if waitsFor == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("after %s still waiting: %s", within, waitsFor)
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/test/harness"
 )
 
 // TestKueue is one story with quota for one run: runs wait for it, Grantry's suspension holds although Kueue has
@@ -45,7 +46,7 @@ func TestKueue(t *testing.T) {
 
 	s.activate(t, "dev.second", false) // as a preemption does, Kueue stops it
 	s.reaches(t, "dev.second", v1alpha1.StateQueued, "its Workload is deactivated")
-	eventually(t, func() string {
+	harness.Eventually(t, waitFor, func() string {
 		if placed := s.child(t, "dev.second").Spec.Template.Spec.NodeSelector; len(placed) > 0 {
 			return fmt.Sprintf("Kueue takes its placement back: %v", placed)
 		}
@@ -68,7 +69,7 @@ func (s *site) show(t *testing.T) {
 // placed checks that a run's pod is where the quota is.
 func (s *site) placed(t *testing.T, job string) {
 	t.Helper()
-	eventually(t, func() string {
+	harness.Eventually(t, waitFor, func() string {
 		pods := s.pods(t, job)
 		if len(pods) != 1 || pods[0].Spec.NodeSelector["pool"] != "batch" {
 			return fmt.Sprintf("%d pods of %s, on the nodes of the quota", len(pods), job)
@@ -80,11 +81,11 @@ func (s *site) placed(t *testing.T, job string) {
 // staysSuspended checks that Kueue, which has admitted a run and tries to start it, is refused by the API server.
 func (s *site) staysSuspended(t *testing.T, job string) {
 	t.Helper()
-	eventually(t, func() string {
+	harness.Eventually(t, waitFor, func() string {
 		if len(s.pods(t, job)) > 0 {
 			return "the pods are gone"
 		}
-		if !s.kueue.logged(t, "Grantry holds the run back until its owner's permission is back") {
+		if !s.kueue.Logged(t, "Grantry holds the run back until its owner's permission is back") {
 			return "Kueue has tried to start it"
 		}
 		return ""

@@ -5,7 +5,6 @@
 package kueue
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -37,13 +36,13 @@ const (
 type site struct {
 	cluster *harness.Cluster
 	admin   client.Client
-	kueue   *manager
+	kueue   *harness.Process
 }
 
 func start(t *testing.T) *site {
 	t.Helper()
 	ctrl.SetLogger(logr.Discard()) // what fails is said by the tests
-	binary := buildKueue(t)
+	binary := pinned.Build(t, "sigs.k8s.io/kueue/cmd/kueue")
 	cluster := harness.Start(t, harness.Options{
 		Name: fmt.Sprintf("kueue-%d", os.Getpid()), Nodes: "kwok", UpArgs: []string{"--kwok-nodes=1"},
 	})
@@ -56,30 +55,11 @@ func start(t *testing.T) *site {
 	if s.admin, err = client.New(config, client.Options{Scheme: grantrytesting.Scheme}); err != nil {
 		t.Fatal(err)
 	}
-	s.operate(t)
+	cluster.Operate(t, waitFor)
 	s.kueue = runKueue(t, cluster, binary)
 	s.kubectl(t, "label", "nodes", "--all", "pool=batch")
 	s.apply(t, "testdata/queues.yaml")
 	return s
-}
-
-// operate starts the operator and waits until it is ready.
-func (s *site) operate(t *testing.T) {
-	t.Helper()
-	binary, err := s.cluster.BuildOperator(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	operator, err := s.cluster.StartOperator(t.Context(), binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(operator.Stop)
-	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
-	defer cancel()
-	if err := operator.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (s *site) kubectl(t *testing.T, args ...string) string {
@@ -94,7 +74,7 @@ func (s *site) kubectl(t *testing.T, args ...string) string {
 // apply applies a file. What was defined only just may not be known yet.
 func (s *site) apply(t *testing.T, file string) {
 	t.Helper()
-	eventually(t, func() string {
+	harness.Eventually(t, waitFor, func() string {
 		if _, err := s.cluster.Kubectl(t.Context(), "admin", "apply", "-f", file); err != nil {
 			return err.Error()
 		}
@@ -127,7 +107,7 @@ func (s *site) run(t *testing.T, job string) *v1alpha1.JobRun {
 // reaches waits until the run of a Job is in a state, and its message has a text.
 func (s *site) reaches(t *testing.T, job, state, text string) {
 	t.Helper()
-	eventually(t, func() string {
+	harness.Eventually(t, waitFor, func() string {
 		run := s.run(t, job)
 		if run == nil {
 			return "there is no run of " + job
@@ -158,18 +138,4 @@ func (s *site) pods(t *testing.T, job string) []corev1.Pod {
 		t.Fatal(err)
 	}
 	return pods.Items
-}
-
-// eventually fails the test unless a condition comes true. The condition says what it still waits for.
-func eventually(t *testing.T, condition func() (waitsFor string)) {
-	t.Helper()
-	for deadline := time.Now().Add(waitFor); ; time.Sleep(100 * time.Millisecond) {
-		waitsFor := condition()
-		if waitsFor == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("still waiting: %s", waitsFor)
-		}
-	}
 }

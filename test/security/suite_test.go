@@ -125,30 +125,11 @@ func (s *site) apply(t *testing.T, file string) {
 // operate starts an operator, and waits until it is ready.
 func (s *site) operate(t *testing.T, args ...string) {
 	t.Helper()
-	g := NewWithT(t)
-	kubeconfig, log := filepath.Join(s.dir, "operator.kubeconfig"), filepath.Join(s.dir, "operator.log")
-	if _, err := os.Stat(kubeconfig); err != nil {
-		operator := s.user(t, harness.OperatorUser, "system:serviceaccounts", "system:serviceaccounts:grantry-system")
-		content, err := operator.KubeConfig()
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(os.WriteFile(kubeconfig, content, 0o600)).To(Succeed())
-	}
-	o, err := harness.StartOperator(program, kubeconfig, log, append([]string{
+	s.operator = harness.RunOperator(t, s.environment, s.dir, waitFor, program, append([]string{
 		"--mode=strict", "--authorization-bind-address", s.authorization, "--authorization-cert-dir", s.dir, "--authorization-client-names", certificates.Caller,
 		"--admission-bind-address", s.admission, "--admission-dns-names=localhost",
 		"--metrics-secure=true", "--metrics-bind-address", s.metrics,
 	}, args...)...)
-	g.Expect(err).NotTo(HaveOccurred())
-	s.operator = o
-	t.Cleanup(func() {
-		o.Stop()
-		if content, _ := os.ReadFile(log); t.Failed() {
-			t.Logf("the end of the operator's log:\n%s", content[max(0, len(content)-8<<10):])
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
-	defer cancel()
-	g.Expect(o.WaitReady(ctx)).To(Succeed())
 }
 
 func (s *site) create(t *testing.T, objects ...client.Object) {

@@ -6,7 +6,6 @@ package pods
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -55,6 +54,7 @@ func start(t *testing.T) *site {
 	ctrl.SetLogger(logr.Discard()) // what fails is said by the tests
 	cluster := harness.Start(t, harness.Options{Name: fmt.Sprintf("pods-%d", os.Getpid()), Nodes: "auto"})
 	cluster.RequireRealNode(t)
+	cluster.TellLog(t, 8<<10)
 	config, err := cluster.Config("admin")
 	if err != nil {
 		t.Fatal(err)
@@ -71,33 +71,9 @@ func start(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.facts = strings.NewReplacer("$NODE", node.Labels[corev1.LabelHostname], "$DIR", s.dir, "$FILES", s.files.url, "$NETWORK", network)
-	s.operate(t)
+	cluster.Operate(t, waitFor, "--default-image", image)
 	s.fill(t)
 	return s
-}
-
-// operate starts the operator and waits until it is ready.
-func (s *site) operate(t *testing.T) {
-	t.Helper()
-	binary, err := s.cluster.BuildOperator(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	operator, err := s.cluster.StartOperator(t.Context(), binary, "--default-image", image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		operator.Stop()
-		if log, _ := os.ReadFile(s.cluster.LogPath()); t.Failed() {
-			t.Logf("the end of the operator's log:\n%s", log[max(0, len(log)-8<<10):])
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
-	defer cancel()
-	if err := operator.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // fill makes what the Jobs need: alice may run them, and there are secrets and a directory.
