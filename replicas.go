@@ -28,7 +28,7 @@ type replicaLeases struct {
 // setUpReplicas lets this replica say how far it has come, if there may be others.
 func (o *options) setUpReplicas(mgr ctrl.Manager, store *policystore.Store) (*replicaLeases, error) {
 	if !o.leaderElect {
-		return nil, nil //nolint:nilnil // nil is a kind of leases
+		return nil, nil // nil is a kind of leases
 	}
 	l := &replicaLeases{namespace: o.leaseNamespace}
 	if l.namespace == "" {

@@ -144,7 +144,7 @@ func (r *JobReconciler) observe(ctx context.Context, job *v1alpha1.Job) (jobInpu
 	if err != nil {
 		return jobInput{}, err
 	}
-	in := jobInput{Job: job, Runs: runs.Items, Jobs: jobs, Verdict: r.Gate.Verdict(job), Now: r.Clock.Now()}
+	in := jobInput{Job: job, Runs: runs.Items, Jobs: jobs, Verdict: r.Gate.verdict(job), Now: r.Clock.Now()}
 	in.Invalid = slices.Concat(batchjob.Validate(job, r.Options), schedule.Validate(job), schedule.ValidateDependencies(job, in.lookup))
 	return in, nil
 }
@@ -218,7 +218,7 @@ func (r *JobReconciler) affectedByPolicy(ctx context.Context) ([]ctrl.Request, e
 	var requests []ctrl.Request
 	for i := range jobs.Items {
 		job := &jobs.Items[i]
-		if differs(job.Status.Conditions, authorizedReport(r.Gate.Verdict(job))) {
+		if differs(job.Status.Conditions, authorizedReport(r.Gate.verdict(job))) {
 			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(job)})
 		}
 	}

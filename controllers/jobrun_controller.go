@@ -179,7 +179,7 @@ func (r *JobRunReconciler) observe(ctx context.Context, run *v1alpha1.JobRun) (r
 		r.launched.forget(client.ObjectKeyFromObject(run))
 	}
 	if in.Job != nil {
-		in.Verdict = r.Gate.Verdict(in.Job)
+		in.Verdict = r.Gate.verdict(in.Job)
 		if child == nil { // else it was launched, by whatever its definition was then
 			in.Invalid = invalidMessage(batchjob.Validate(in.Job, r.Options))
 		}
@@ -237,7 +237,7 @@ func (r *JobRunReconciler) confirm(ctx context.Context, in runInput) (*liveFacts
 		return facts, nil
 	}
 	var err error
-	facts.Verdict, err = r.Gate.Confirm(ctx, in.Verdict)
+	facts.Verdict, err = r.Gate.confirm(ctx, in.Verdict)
 	return facts, err
 }
 
@@ -438,6 +438,6 @@ func (r *JobRunReconciler) reportOf(ctx context.Context, key types.NamespacedNam
 	if err := r.Get(ctx, key, job); err != nil {
 		return nil
 	}
-	now := authorizedReport(r.Gate.Verdict(job))
+	now := authorizedReport(r.Gate.verdict(job))
 	return &now
 }

@@ -9,6 +9,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -46,9 +48,6 @@ func ParseSecurityMode(s string) (SecurityMode, error) {
 // run it, could bring the run about by hand.
 const launchActions = permission.Run | permission.Create
 
-// authenticated is the group of every user and service account.
-const authenticated = "system:authenticated"
-
 // verdict says whether a Job may be launched. The zero verdict forbids.
 type verdict struct {
 	Allowed bool
@@ -83,8 +82,8 @@ type LaunchGate struct {
 	fresh *freshReader
 }
 
-// Verdict decides by the snapshot. Not synced is not allowed.
-func (g *LaunchGate) Verdict(job *v1alpha1.Job) verdict { //nolint:revive // verdicts are this package's own
+// verdict decides by the snapshot. Not synced is not allowed.
+func (g *LaunchGate) verdict(job *v1alpha1.Job) verdict {
 	if g.Mode == ModeDisabled {
 		return verdict{Allowed: true, Reason: v1alpha1.ReasonGatingDisabled, Message: "Launches are not gated in security mode disabled"}
 	}
@@ -132,12 +131,12 @@ func (g *LaunchGate) questions(job *v1alpha1.Job) []effective.Query {
 func (g *LaunchGate) groupsOf(spec *v1alpha1.JobSpec, now time.Time) []string {
 	switch owner := spec.Owner; owner.Kind {
 	case v1alpha1.ServiceAccountSubject:
-		return []string{"system:serviceaccounts", "system:serviceaccounts:" + owner.Namespace, authenticated}
+		return append(serviceaccount.MakeGroupNames(owner.Namespace), user.AllAuthenticated)
 	case v1alpha1.UserSubject:
 		if r := spec.OwnerGroups; r != nil && now.Sub(r.ReportedAt.Time) < g.GroupsMaxAge {
-			return append([]string{authenticated}, r.Names...)
+			return append([]string{user.AllAuthenticated}, r.Names...)
 		}
-		return []string{authenticated}
+		return []string{user.AllAuthenticated}
 	case v1alpha1.GroupSubject:
 	}
 	return nil
@@ -161,10 +160,10 @@ func decide(snapshot *effective.Snapshot, questions []effective.Query) verdict {
 	return v
 }
 
-// Confirm asks the questions of a verdict that allows again, of the deciding Grants, ACLs and Groups as
+// confirm asks the questions of a verdict that allows again, of the deciding Grants, ACLs and Groups as
 // the API server holds them now. After a deletion has returned, an old snapshot launches nothing.
 // An error says that the API server could not be asked: nothing may be launched then either.
-func (g *LaunchGate) Confirm(ctx context.Context, v verdict) (verdict, error) { //nolint:revive // verdicts are this package's own
+func (g *LaunchGate) confirm(ctx context.Context, v verdict) (verdict, error) {
 	if !v.Allowed || v.Reason == v1alpha1.ReasonGatingDisabled {
 		return v, nil
 	}

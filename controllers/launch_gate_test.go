@@ -262,12 +262,12 @@ func TestLaunchGate_verdict(t *testing.T) {
 			if tc.job != nil {
 				tc.job(job)
 			}
-			got := gate.Verdict(job)
+			got := gate.verdict(job)
 			if diff := diffVerdicts(tc.want, got); diff != "" {
 				t.Errorf("Verdict() (-want +got):\n%s", diff)
 			}
 			// The API server holds the same as the cache, so it says the same.
-			confirmed, err := gate.Confirm(t.Context(), got)
+			confirmed, err := gate.confirm(t.Context(), got)
 			if diff := diffVerdicts(tc.want, confirmed); err != nil || diff != "" {
 				t.Errorf("Confirm(): %v (-want +got):\n%s", err, diff)
 			}
@@ -278,14 +278,14 @@ func TestLaunchGate_verdict(t *testing.T) {
 func TestLaunchGate_notSynced(t *testing.T) {
 	t.Parallel()
 	gate := &LaunchGate{Policy: policystore.New(nil, clock.RealClock{}), Clock: clock.RealClock{}, Mode: ModePermissive}
-	got := gate.Verdict(plannedJob())
+	got := gate.verdict(plannedJob())
 	if got.Allowed || got.Reason != v1alpha1.ReasonPolicyNotSynced || authorizedReport(got).Status != metav1.ConditionUnknown {
 		t.Errorf("Verdict() = %+v, want that it is not known", got)
 	}
-	if got, err := gate.Confirm(t.Context(), got); err != nil || got.Allowed {
+	if got, err := gate.confirm(t.Context(), got); err != nil || got.Allowed {
 		t.Errorf("Confirm() = %+v, %v", got, err)
 	}
-	if got := gate.Verdict(plannedJob(noOwner)); got.Reason != v1alpha1.ReasonOwnerMissing {
+	if got := gate.verdict(plannedJob(noOwner)); got.Reason != v1alpha1.ReasonOwnerMissing {
 		t.Errorf("without an owner: %+v", got)
 	}
 	if (verdict{}).Allowed {
@@ -392,11 +392,11 @@ func TestLaunchGate_confirm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			gate, _ := gateOn(t, ModePermissive, fakePolicyClient(interceptor.Funcs{}, tc.change(live())...), policy...)
-			cached := gate.Verdict(plannedJob())
+			cached := gate.verdict(plannedJob())
 			if !cached.Allowed {
 				t.Fatalf("the cache does not allow it: %+v", cached)
 			}
-			got, err := gate.Confirm(t.Context(), cached)
+			got, err := gate.confirm(t.Context(), cached)
 			want := verdict{Reason: v1alpha1.ReasonNotGranted, Message: tc.want}
 			if diff := diffVerdicts(want, got); err != nil || diff != "" {
 				t.Errorf("Confirm(): %v (-want +got):\n%s", err, diff)
@@ -411,9 +411,9 @@ func TestLaunchGate_confirmJudgesTheWindowByTheTimeOfTheQuestion(t *testing.T) {
 	grant.Spec.ExpiresAt = at(time.Second)
 	policy := []client.Object{jobsACL("dev", "dev"), grant}
 	gate, _ := gateOn(t, ModePermissive, fakePolicyClient(interceptor.Funcs{}, policy...), policy...)
-	v := gate.Verdict(plannedJob())
+	v := gate.verdict(plannedJob())
 	gate.Clock.(*clocktesting.FakePassiveClock).SetTime(policyNoon.Add(time.Second))
-	if got, err := gate.Confirm(t.Context(), v); err != nil || got.Allowed {
+	if got, err := gate.confirm(t.Context(), v); err != nil || got.Allowed {
 		t.Errorf("Confirm() = %+v, %v; want that it has expired", got, err)
 	}
 }
@@ -423,8 +423,8 @@ func TestLaunchGate_confirmStrictByOneGrant(t *testing.T) {
 	t.Parallel()
 	policy := []client.Object{makeACL("root", "dcos:superuser"), makeGrant("root", "root", "alice", v1alpha1.ActionFull)}
 	gate, _ := gateOn(t, ModeStrict, fakePolicyClient(interceptor.Funcs{}, policy...), policy...)
-	v := gate.Verdict(plannedJob())
-	got, err := gate.Confirm(t.Context(), v)
+	v := gate.verdict(plannedJob())
+	got, err := gate.confirm(t.Context(), v)
 	if err != nil || !got.Allowed || got.Message != "Allowed by Grant root on ACL root and Grant root on ACL root" {
 		t.Errorf("Confirm() = %+v, %v", got, err)
 	}
@@ -435,7 +435,7 @@ func TestLaunchGate_confirmStrictAsksForTheTaskToo(t *testing.T) {
 	jobs := []client.Object{jobsACL("dev", "dev"), makeGrant("alice-dev", "dev", "alice", "run")}
 	tasks := []client.Object{makeACL("tasks", "dcos:mesos:master:task:app_id:/dev"), makeGrant("alice-tasks", "tasks", "alice", "create")}
 	gate, _ := gateOn(t, ModeStrict, fakePolicyClient(interceptor.Funcs{}, jobs...), append(tasks, jobs...)...)
-	got, err := gate.Confirm(t.Context(), gate.Verdict(plannedJob()))
+	got, err := gate.confirm(t.Context(), gate.verdict(plannedJob()))
 	if err != nil || got.Allowed {
 		t.Errorf("Confirm() = %+v, %v; want a refusal: the task's Grant is gone", got, err)
 	}
@@ -459,7 +459,7 @@ func TestLaunchGate_whatCanNotBeReadAllowsNothing(t *testing.T) {
 				},
 			}, policy...)
 			gate, _ := gateOn(t, ModePermissive, live, policy...)
-			got, err := gate.Confirm(t.Context(), gate.Verdict(plannedJob()))
+			got, err := gate.confirm(t.Context(), gate.verdict(plannedJob()))
 			if !errors.Is(err, refused) || got.Allowed {
 				t.Errorf("Confirm() = %+v, %v; want %v", got, err, refused)
 			}
@@ -480,7 +480,7 @@ func TestLaunchGate_countsChecks(t *testing.T) {
 		t.Run(reason, func(t *testing.T) {
 			gate, _ := gateOn(t, ModePermissive, live, policy...)
 			before := testutil.ToFloat64(metrics.LaunchChecks.WithLabelValues(reason))
-			_, _ = gate.Confirm(t.Context(), gate.Verdict(plannedJob()))
+			_, _ = gate.confirm(t.Context(), gate.verdict(plannedJob()))
 			if got := testutil.ToFloat64(metrics.LaunchChecks.WithLabelValues(reason)) - before; got != 1 {
 				t.Errorf("it was counted %v times", got)
 			}
@@ -536,11 +536,11 @@ func TestLaunchGate_reportedGroups(t *testing.T) {
 	gate.GroupsMaxAge = time.Hour
 	job := plannedJob()
 	job.Spec.OwnerGroups = &v1alpha1.ReportedGroups{Names: []string{"idp-dev"}, ReportedAt: metav1.NewTime(policyNoon)}
-	if got, err := gate.Confirm(t.Context(), gate.Verdict(job)); err != nil || !got.Allowed || got.Grant != "dev-run" {
+	if got, err := gate.confirm(t.Context(), gate.verdict(job)); err != nil || !got.Allowed || got.Grant != "dev-run" {
 		t.Errorf("Confirm() = %+v, %v; want it allowed by dev-run", got, err)
 	}
 	job.Spec.OwnerGroups.ReportedAt = metav1.NewTime(policyNoon.Add(-time.Hour))
-	if got := gate.Verdict(job); got.Allowed {
+	if got := gate.verdict(job); got.Allowed {
 		t.Errorf("Verdict() = %+v with an old report, want a refusal", got)
 	}
 }

@@ -5,7 +5,7 @@
 //	                                                              └─► JobRun: launch, follow, revoke
 //
 // A reconciler gathers, decides in a pure function (planJob, planRun), acts, and writes the status once.
-// What the API server must confirm before a launch is read past the cache: LaunchGate.Confirm.
+// What the API server must confirm before a launch is read past the cache: LaunchGate.confirm.
 package controllers
 
 import (

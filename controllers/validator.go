@@ -3,9 +3,10 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -89,10 +90,9 @@ func judgeNew(r delegation.Request, obj client.Object) (delegation.Decision, err
 // groupsOf are the groups of somebody who wrote something: those that were reported, and those that go without
 // saying.
 func groupsOf(by *v1alpha1.Identity) []string {
-	groups := append([]string{"system:authenticated"}, by.Groups...)
-	if rest, ok := strings.CutPrefix(by.Username, "system:serviceaccount:"); ok {
-		namespace, _, _ := strings.Cut(rest, ":")
-		groups = append(groups, "system:serviceaccounts", "system:serviceaccounts:"+namespace)
+	groups := append([]string{user.AllAuthenticated}, by.Groups...)
+	if namespace, _, err := serviceaccount.SplitUsername(by.Username); err == nil { // a user's name has no such form
+		groups = append(groups, serviceaccount.MakeGroupNames(namespace)...)
 	}
 	return groups
 }

@@ -35,10 +35,10 @@ type Provider struct{ sdk *sdktrace.TracerProvider }
 // exported is logged, and lost.
 func New(ctx context.Context, log logr.Logger) (*Provider, error) {
 	if disabled, err := strconv.ParseBool(os.Getenv("OTEL_SDK_DISABLED")); err == nil && disabled {
-		return nil, nil //nolint:nilnil // off is not an error
+		return nil, nil // off is not an error
 	}
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
-		return nil, nil //nolint:nilnil // off is not an error
+		return nil, nil // off is not an error
 	}
 	if err := checkProtocol(); err != nil {
 		return nil, err

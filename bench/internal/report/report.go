@@ -71,7 +71,7 @@ func Write(path string, machine Machine, sections []Section) error {
 		}
 		page = before + begin + "\n" + machine.String() + "\n\n" + s.markdown() + "\n" + end + after
 	}
-	return os.WriteFile(path, []byte(page), 0o644) //nolint:gosec // a page to be read
+	return os.WriteFile(path, []byte(page), 0o644) // a page to be read
 }
 
 func (s Section) markdown() string {

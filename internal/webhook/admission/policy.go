@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
@@ -227,21 +229,16 @@ func (k policyKind[T, P]) isBy(object P, user string) bool {
 	return *by != nil && (*by).Username == user
 }
 
-const (
-	// maxGroups and maxGroupName are how many groups are stored, and how long: the API takes no more.
-	maxGroups, maxGroupName = 256, 512
-	everyone                = "system:authenticated"
-	serviceAccounts         = "system:serviceaccounts"
-	serviceAccountUser      = "system:serviceaccount:"
-)
+// maxGroups and maxGroupName are how many groups are stored, and how long: the API takes no more.
+const maxGroups, maxGroupName = 256, 512
 
 // identityOf is who makes a request, as it is stored: without the groups that everybody is in, and those that
 // every service account is in.
 func identityOf(r *rules.Request) *v1alpha1.Identity {
-	isAccount := strings.HasPrefix(r.By.Name, serviceAccountUser)
+	isAccount := strings.HasPrefix(r.By.Name, serviceaccount.ServiceAccountUsernamePrefix)
 	groups := slices.DeleteFunc(slices.Clone(r.By.Groups), func(g string) bool {
-		return g == "" || len(g) > maxGroupName || g == everyone ||
-			(isAccount && (g == serviceAccounts || strings.HasPrefix(g, serviceAccounts+":")))
+		return g == "" || len(g) > maxGroupName || g == user.AllAuthenticated ||
+			(isAccount && (g == serviceaccount.AllServiceAccountsGroup || strings.HasPrefix(g, serviceaccount.ServiceAccountGroupPrefix)))
 	})
 	slices.SortFunc(groups, cmp.Compare[string])
 	groups = slices.Compact(groups)

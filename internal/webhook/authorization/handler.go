@@ -124,7 +124,7 @@ func read(r *http.Request, from io.Reader) (*authorizationv1.SubjectAccessReview
 	if !isJSON(r.Header.Get("Content-Type")) {
 		return nil, &refusal{http.StatusUnsupportedMediaType, errors.New("only application/json is served")}
 	}
-	body := bodies.Get().(*bytes.Buffer) //nolint:forcetypeassert // the pool makes no others
+	body := bodies.Get().(*bytes.Buffer) // the pool makes no others
 	defer putBack(body)
 	_, err := body.ReadFrom(from)
 	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
