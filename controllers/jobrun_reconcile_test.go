@@ -6,11 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -387,80 +385,6 @@ func TestJobRunReconciler_whatItCouldNotDoIsDoneLater(t *testing.T) {
 	}
 }
 
-func TestJobRunReconciler_aChildThatIsGoneAlreadyIsDeleted(t *testing.T) {
-	t.Parallel()
-	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "jobs"}, "child")
-	s := setStage(t, interceptor.Funcs{Delete: func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error { return gone }},
-		interceptor.Funcs{}, plannedJob(), plannedRun(inState(metav1.ConditionFalse, v1alpha1.StateRevoked)), launchedChild(plannedRun(), active))
-	if got, err := s.reconcile(t); err != nil || got != (ctrl.Result{}) {
-		t.Errorf("Reconcile() = %v, %v", got, err)
-	}
-}
-
-func TestJobRunReconciler_waitsForANode(t *testing.T) {
-	t.Parallel()
-	like := func(job *v1alpha1.Job) {
-		job.Spec.Run.Placement = &v1alpha1.Placement{Constraints: []v1alpha1.Constraint{{Attribute: "zone", Operator: "LIKE", Value: "a.*"}}}
-	}
-	s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, plannedJob(like), plannedRun())
-	got, err := s.reconcile(t)
-	if want := (ctrl.Result{RequeueAfter: nodeRetry}); err != nil || got != want {
-		t.Errorf("Reconcile() = %v, %v; want %v", got, err, want)
-	}
-	c := succeeded(s.run(t))
-	if c == nil || c.Reason != v1alpha1.StatePending || !strings.Contains(c.Message, "no node matches") {
-		t.Errorf("the run says %+v", c)
-	}
-	grantrytesting.CheckConditions(t, s.run(t))
-
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"zone": "a1"}}}
-	if err := s.server.Create(t.Context(), node); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.reconcile(t); err != nil || len(s.children(t)) != 1 {
-		t.Errorf("with a node: %v, %d children", err, len(s.children(t)))
-	}
-}
-
-func TestJobRunReconciler_whatTheAPIServerAnswersToACreate(t *testing.T) {
-	t.Parallel()
-	jobs := schema.GroupResource{Group: "batch", Resource: "jobs"}
-	cases := map[string]struct {
-		answer    error
-		want      string
-		wantAfter time.Duration
-	}{
-		"invalid": {
-			answer: apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "child", nil),
-			want:   `Rejected: The API server refused the batch/v1 Job: Job.batch "child" is invalid`,
-		},
-		"a bad request": {
-			answer: apierrors.NewBadRequest("no such field"),
-			want:   "Rejected: The API server refused the batch/v1 Job: no such field",
-		},
-		"forbidden": {
-			answer: apierrors.NewForbidden(jobs, "child", errors.New("exceeded quota")),
-			want:   `Pending: The API server forbids the batch/v1 Job: jobs.batch "child" is forbidden: exceeded quota`, wantAfter: forbiddenRetry,
-		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := setStage(t, interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return tc.answer }},
-				interceptor.Funcs{}, plannedJob(), plannedRun())
-			got, err := s.reconcile(t)
-			if want := (ctrl.Result{RequeueAfter: tc.wantAfter}); err != nil || got != want {
-				t.Errorf("Reconcile() = %v, %v; want %v", got, err, want)
-			}
-			c := succeeded(s.run(t))
-			if c == nil || c.Reason+": "+c.Message != tc.want {
-				t.Errorf("the run says %+v, want %q", c, tc.want)
-			}
-			grantrytesting.CheckConditions(t, s.run(t))
-		})
-	}
-}
-
 func TestJobRunReconciler_affectedByPolicy(t *testing.T) {
 	t.Parallel()
 	says := func(name, job string, v *verdict, edits ...func(*v1alpha1.JobRun)) client.Object {
@@ -502,145 +426,6 @@ func TestJobRunReconciler_affectedByPolicy(t *testing.T) {
 	}
 }
 
-// The Job's reconciler, on the same stage.
-
-func (s *stage) job() *JobReconciler {
-	return &JobReconciler{Client: s.Client, Live: s.Client, Gate: s.Gate, Clock: s.Clock, Options: s.Options}
-}
-
-var jobRequest = ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "metronome", Name: "dev.batch.job1"}}
-
-func (s *stage) jobStatus(t *testing.T) v1alpha1.JobStatus {
-	t.Helper()
-	job := &v1alpha1.Job{}
-	if err := s.server.Get(t.Context(), jobRequest.NamespacedName, job); err != nil {
-		t.Fatal(err)
-	}
-	return job.Status
-}
-
-func TestJobReconciler_errors(t *testing.T) {
-	t.Parallel()
-	type create = func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error
-	type remove = func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error
-	creating := func(err error) create {
-		return func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return err }
-	}
-	deleting := func(err error) remove {
-		return func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error { return err }
-	}
-	var old []client.Object
-	for _, name := range []string{"a", "b", "c", "d", "e"} {
-		run := endedRun(name, v1alpha1.StateSuccess, time.Hour)
-		run.UID = types.UID(name)
-		old = append(old, &run)
-	}
-	runs := schema.GroupResource{Group: "grantry.dev", Resource: "jobruns"}
-	cases := map[string]struct {
-		funcs      interceptor.Funcs
-		runs       []client.Object
-		want       error
-		wantResult ctrl.Result
-		wantStatus bool // was written
-	}{
-		"the Job can't be read":              {funcs: interceptor.Funcs{Get: failGet[*v1alpha1.Job](errAPI)}, want: errAPI},
-		"its runs can't be listed":           {funcs: failList(errAPI), want: errAPI},
-		"its run can't be created":           {funcs: interceptor.Funcs{Create: creating(errAPI)}, want: errAPI},
-		"its run was created before":         {funcs: interceptor.Funcs{Create: creating(apierrors.NewAlreadyExists(runs, "x"))}, wantStatus: true},
-		"an old run can't be deleted":        {funcs: interceptor.Funcs{Delete: deleting(errAPI)}, runs: old, want: errAPI, wantStatus: true},
-		"an old run was deleted by somebody": {funcs: interceptor.Funcs{Delete: deleting(apierrors.NewNotFound(runs, "a"))}, runs: old, wantStatus: true},
-		"the status was changed by someone else": {funcs: interceptor.Funcs{SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
-			return conflictOf("job")
-		}}, wantResult: ctrl.Result{RequeueAfter: conflictRetry}},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := setStage(t, tc.funcs, interceptor.Funcs{}, append([]client.Object{plannedJob()}, copies(tc.runs)...)...)
-			got, err := s.job().Reconcile(t.Context(), jobRequest)
-			if !errors.Is(err, tc.want) || got != tc.wantResult {
-				t.Errorf("Reconcile() = %v, %v; want %v, %v", got, err, tc.wantResult, tc.want)
-			}
-			if status := s.jobStatus(t); (status.CreationRun != "") != tc.wantStatus {
-				t.Errorf("the status is %+v; want it written: %v", status, tc.wantStatus)
-			}
-		})
-	}
-}
-
-// copies are deep: fake API servers write to what they are given.
-func copies(objs []client.Object) (all []client.Object) {
-	for _, obj := range objs {
-		all = append(all, obj.DeepCopyObject().(client.Object))
-	}
-	return all
-}
-
-func TestJobReconciler_createsOneRunWhateverHappensToTheStatus(t *testing.T) {
-	t.Parallel()
-	patches := 0
-	s := setStage(t, interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
-		if patches++; patches <= 2 {
-			return errAPI
-		}
-		return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
-	}}, interceptor.Funcs{}, plannedJob())
-	for range 2 {
-		if _, err := s.job().Reconcile(t.Context(), jobRequest); !errors.Is(err, errAPI) {
-			t.Fatalf("Reconcile() = %v, want %v", err, errAPI)
-		}
-	}
-	for range 2 {
-		if _, err := s.job().Reconcile(t.Context(), jobRequest); err != nil {
-			t.Fatal(err)
-		}
-	}
-	list := &v1alpha1.JobRunList{}
-	if err := s.server.List(t.Context(), list); err != nil || len(list.Items) != 1 {
-		t.Errorf("there are %d runs (%v)", len(list.Items), err)
-	}
-	if patches != 3 {
-		t.Errorf("%d writes of the status, want 3: nothing changed since", patches)
-	}
-}
-
-func TestJobReconciler_leavesAloneWhatIsGone(t *testing.T) {
-	t.Parallel()
-	going := plannedJob(func(j *v1alpha1.Job) { j.DeletionTimestamp, j.Finalizers = at(0), []string{"example.com/hold"} })
-	for name, objs := range map[string][]client.Object{"no Job": nil, "being deleted": {going}} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, objs...)
-			if got, err := s.job().Reconcile(t.Context(), jobRequest); err != nil || got != (ctrl.Result{}) {
-				t.Errorf("Reconcile() = %v, %v", got, err)
-			}
-			list := &v1alpha1.JobRunList{}
-			if err := s.server.List(t.Context(), list); err != nil || len(list.Items) != 0 {
-				t.Errorf("it created %d runs (%v)", len(list.Items), err)
-			}
-		})
-	}
-}
-
-func TestJobReconciler_affectedByPolicy(t *testing.T) {
-	t.Parallel()
-	says := func(name string, v verdict) client.Object {
-		return plannedJob(func(j *v1alpha1.Job) {
-			j.Name, j.UID = name, types.UID(name)
-			setReport(&j.Status.Conditions, v1alpha1.ConditionAuthorized, authorizedReport(v), 1, policyNoon)
-		})
-	}
-	s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, says("dev.right", granted), says("dev.wrong", notSynced))
-	got, err := s.job().affectedByPolicy(t.Context())
-	want := []ctrl.Request{{NamespacedName: types.NamespacedName{Namespace: "metronome", Name: "dev.wrong"}}}
-	if diff := cmp.Diff(want, got); err != nil || diff != "" {
-		t.Errorf("affectedByPolicy(): %v (-want +got):\n%s", err, diff)
-	}
-	if _, err := setStage(t, failList(errAPI), interceptor.Funcs{}).job().affectedByPolicy(t.Context()); !errors.Is(err, errAPI) {
-		t.Errorf("affectedByPolicy() = %v, want %v", err, errAPI)
-	}
-}
-
 func TestJobRunReconciler_anotherJobOfTheNameHasNoSay(t *testing.T) {
 	t.Parallel()
 	another := plannedJob(func(job *v1alpha1.Job) { job.UID = "another-job" })
@@ -653,15 +438,5 @@ func TestJobRunReconciler_anotherJobOfTheNameHasNoSay(t *testing.T) {
 	}
 	if got := runState(s.run(t)); got != v1alpha1.StateSuspended {
 		t.Errorf("the run is %s", got)
-	}
-}
-
-func TestJobReconciler_aCreationsRunThatIsAnothersIsAnError(t *testing.T) {
-	t.Parallel()
-	job := plannedJob()
-	taken := makeRun("metronome", batchjob.CreationRunName(job), "dev.other")
-	s := setStage(t, interceptor.Funcs{}, interceptor.Funcs{}, job, taken)
-	if _, err := s.job().Reconcile(t.Context(), jobRequest); err == nil || !strings.Contains(err.Error(), "is not the Job's: delete it") {
-		t.Errorf("Reconcile() = %v", err)
 	}
 }
