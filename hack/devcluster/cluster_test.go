@@ -18,10 +18,10 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// TestIntegration starts a cluster, runs a pod, kills the supervisor and looks for what is left. It needs what
-// --nodes=auto needs, and takes as long as a first build if nothing is cached.
-func TestIntegration(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "devcluster")
+// build compiles the program, which keeps its state apart from that of others until the test ends.
+func build(t *testing.T) (program string) {
+	t.Helper()
+	program = filepath.Join(t.TempDir(), "devcluster")
 	run(t, "go", "build", "-o", program, ".")
 	state, err := os.MkdirTemp("", "dc") // short enough for sockets
 	if err != nil {
@@ -29,6 +29,13 @@ func TestIntegration(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(state) })
 	t.Setenv("GRANTRY_STATE", state)
+	return program
+}
+
+// TestIntegration starts a cluster, runs a pod, kills the supervisor and looks for what is left. It needs what
+// --nodes=auto needs, and takes as long as a first build if nothing is cached.
+func TestIntegration(t *testing.T) {
+	program := build(t)
 	linksBefore := links(t)
 
 	run(t, program, "up", "--name", "test")
@@ -64,7 +71,7 @@ func TestIntegration(t *testing.T) {
 	if err := syscall.Kill(cluster.SupervisorPID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	directory := filepath.Join(state, "devcluster", "test")
+	directory := filepath.Join(os.Getenv("GRANTRY_STATE"), "devcluster", "test")
 	var left []string
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		if left = leftovers(t, directory, linksBefore); len(left) == 0 {

@@ -14,14 +14,7 @@ import (
 // TestIntegrationMode switches the mode of a running cluster on which nobody serves the authorization webhook, and
 // looks at what becomes of the requests of one whom RBAC lets do everything.
 func TestIntegrationMode(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "devcluster")
-	run(t, "go", "build", "-o", program, ".")
-	state, err := os.MkdirTemp("", "dc") // short enough for sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(state) })
-	t.Setenv("GRANTRY_STATE", state)
+	program := build(t)
 
 	run(t, program, "up", "--name", "mode", "--nodes=none", "--mode=strict")
 	t.Cleanup(func() { run(t, program, "down", "--name", "mode") })

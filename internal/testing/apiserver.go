@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -121,6 +122,12 @@ func (s *APIServer) Client(tb testing.TB) client.Client {
 		tb.Fatalf("make a client: %v", err)
 	}
 	return c
+}
+
+// Strict is Client, and refuses fields that the API server does not know, as kubectl does.
+func (s *APIServer) Strict(tb testing.TB) client.Client {
+	tb.Helper()
+	return client.WithFieldValidation(s.Client(tb), metav1.FieldValidationStrict)
 }
 
 // Main runs the tests of a package with the API server that it leaves in *server. Call it from TestMain.

@@ -16,7 +16,6 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
@@ -157,21 +156,9 @@ func (w *world) skip(t *testing.T, namespace string) {
 // narrow has the webhooks called for some namespaces and some objects only.
 func (w *world) narrow(t *testing.T, namespaces, objects *metav1.LabelSelector) {
 	t.Helper()
-	mutating, validating := &admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	for _, configuration := range []client.Object{mutating, validating} {
-		if err := w.admin.Get(t.Context(), types.NamespacedName{Name: "grantry"}, configuration); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i := range mutating.Webhooks {
-		mutating.Webhooks[i].NamespaceSelector, mutating.Webhooks[i].ObjectSelector = namespaces, objects
-	}
-	for i := range validating.Webhooks {
-		validating.Webhooks[i].NamespaceSelector, validating.Webhooks[i].ObjectSelector = namespaces, objects
-	}
-	for _, configuration := range []client.Object{mutating, validating} {
-		if err := w.admin.Update(t.Context(), configuration); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.reconfigure(t, func(mutating *admissionregistrationv1.MutatingWebhook) {
+		mutating.NamespaceSelector, mutating.ObjectSelector = namespaces, objects
+	}, func(validating *admissionregistrationv1.ValidatingWebhook) {
+		validating.NamespaceSelector, validating.ObjectSelector = namespaces, objects
+	})
 }

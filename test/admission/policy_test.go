@@ -1,12 +1,7 @@
 package admission
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -15,9 +10,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -61,18 +54,7 @@ func (w *world) register(t *testing.T) {
 // apply creates what a file below config holds.
 func (w *world) apply(t *testing.T, file string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "config", filepath.FromSlash(file)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-			return
-		} else if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
+	for _, object := range grantrytesting.Shipped(t, file) {
 		if err := w.admin.Create(t.Context(), object); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}

@@ -239,21 +239,7 @@ func (w *world) bundle(t *testing.T) []byte {
 // trustOnly makes a CA the only one that the API server trusts.
 func (w *world) trustOnly(t *testing.T, ca []byte) {
 	t.Helper()
-	mutating, validating := &admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	for _, configuration := range []client.Object{mutating, validating} {
-		if err := w.admin.Get(t.Context(), types.NamespacedName{Name: "grantry"}, configuration); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i := range mutating.Webhooks {
-		mutating.Webhooks[i].ClientConfig.CABundle = ca
-	}
-	for i := range validating.Webhooks {
-		validating.Webhooks[i].ClientConfig.CABundle = ca
-	}
-	for _, configuration := range []client.Object{mutating, validating} {
-		if err := w.admin.Update(t.Context(), configuration); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.reconfigure(t,
+		func(mutating *admissionregistrationv1.MutatingWebhook) { mutating.ClientConfig.CABundle = ca },
+		func(validating *admissionregistrationv1.ValidatingWebhook) { validating.ClientConfig.CABundle = ca })
 }

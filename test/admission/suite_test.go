@@ -15,12 +15,11 @@ import (
 
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -114,18 +113,32 @@ func (w *world) install(t *testing.T) {
 			t.Fatal(err)
 		}
 		text = bytes.ReplaceAll(text, []byte("grantry-admission"), []byte(w.secret)) // the role has its name, too
-		decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
-		for {
-			object := &unstructured.Unstructured{}
-			if err := decoder.Decode(object); err != nil {
-				break
-			}
-			if len(object.Object) == 0 {
-				continue
-			}
+		for _, object := range grantrytesting.Decode(t, text) {
 			if err := w.admin.Create(t.Context(), object); err != nil {
-				t.Fatalf("%s: %v", file, err)
+				t.Fatalf("create %s %s: %v", object.GetKind(), object.GetName(), err)
 			}
+		}
+	}
+}
+
+// reconfigure changes every webhook as the API server has it.
+func (w *world) reconfigure(t *testing.T, mutate func(*admissionregistrationv1.MutatingWebhook), validate func(*admissionregistrationv1.ValidatingWebhook)) {
+	t.Helper()
+	mutating, validating := &admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	for _, configuration := range []client.Object{mutating, validating} {
+		if err := w.admin.Get(t.Context(), types.NamespacedName{Name: "grantry"}, configuration); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range mutating.Webhooks {
+		mutate(&mutating.Webhooks[i])
+	}
+	for i := range validating.Webhooks {
+		validate(&validating.Webhooks[i])
+	}
+	for _, configuration := range []client.Object{mutating, validating} {
+		if err := w.admin.Update(t.Context(), configuration); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
-	grantrytesting "github.com/grantry/grantry/internal/testing"
 	"github.com/grantry/grantry/test/harness"
 )
 
@@ -26,15 +25,7 @@ import (
 func TestRealPods(t *testing.T) {
 	cluster := harness.Start(t, harness.Options{Name: fmt.Sprintf("wire-%d", os.Getpid()), Nodes: "auto", Mode: "strict"})
 	cluster.RequireRealNode(t)
-	config, err := cluster.Config("admin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, err := client.New(config, client.Options{Scheme: grantrytesting.Scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{site: &site{admin: admin}, acls: map[string]string{}}
+	w := &world{site: &site{admin: cluster.Client(t, "admin")}, acls: map[string]string{}}
 	r := &realPods{world: w, cluster: cluster}
 	operator := r.operate(t, "strict")
 	r.fill(t)

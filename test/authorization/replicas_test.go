@@ -94,9 +94,7 @@ func replicas(t *testing.T, w *world, count int) (all []*replica, authorization,
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{shipped("rbac", "role.yaml"), shipped("rbac", "role_binding_namespace.yaml"), shipped("webhook", "secret.yaml")} {
-		w.create(t, readLast(t, file))
-	}
+	w.install(t, "rbac/role_binding_namespace.yaml", "webhook/secret.yaml")
 	configurations, err := grantrytesting.WebhookConfigurations("https://localhost:" + port)
 	if err != nil {
 		t.Fatal(err)

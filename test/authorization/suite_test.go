@@ -4,21 +4,17 @@
 package authorization
 
 import (
-	"bytes"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/yaml"
 
 	grantrytesting "github.com/grantry/grantry/internal/testing"
 	"github.com/grantry/grantry/internal/testing/certificates"
@@ -54,9 +50,7 @@ func newSite(t *testing.T, configuration string) *site {
 	for _, name := range []string{instance, "team", "grantry-system"} {
 		s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
-	for _, name := range []string{"role", "role_binding", "leader_election_role", "leader_election_role_binding"} {
-		s.create(t, readObject(t, shipped("rbac", name+".yaml")))
-	}
+	s.install(t, "rbac/role.yaml", "rbac/role_binding.yaml", "rbac/leader_election_role.yaml", "rbac/leader_election_role_binding.yaml")
 	return s
 }
 
@@ -74,6 +68,14 @@ func (s *site) create(t *testing.T, objects ...client.Object) {
 		if err := s.admin.Create(t.Context(), object); err != nil {
 			t.Fatalf("create %T %s: %v", object, object.GetName(), err)
 		}
+	}
+}
+
+// install creates what files of config have.
+func (s *site) install(t *testing.T, files ...string) {
+	t.Helper()
+	for _, object := range grantrytesting.Shipped(t, files...) {
+		s.create(t, object)
 	}
 }
 
@@ -111,37 +113,3 @@ func (u *user) client(t *testing.T) client.WithWatch {
 
 // url is where a path of the API server is.
 func (u *user) url(path string) string { return strings.TrimSuffix(u.Config().Host, "/") + path }
-
-// shipped is a path below config.
-func shipped(elements ...string) string {
-	return filepath.Join(append([]string{"..", "..", "config"}, elements...)...)
-}
-
-func readObject(t *testing.T, file string) client.Object {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parseObject(t, file, content)
-}
-
-func parseObject(t *testing.T, file string, content []byte) client.Object {
-	t.Helper()
-	object := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal(content, &object.Object); err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
-	return object
-}
-
-// readLast is the last object of a file that holds several.
-func readLast(t *testing.T, file string) client.Object {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	documents := bytes.Split(content, []byte("\n---\n"))
-	return parseObject(t, file, documents[len(documents)-1])
-}

@@ -68,7 +68,7 @@ func start(t *testing.T, mode permission.SecurityMode) *server {
 	address, dir := grantrytesting.AuthorizeBy(t, s.environment, string(mode))
 	s.admin = grantrytesting.StartEnvironment(t, s.environment)
 	g.Expect(s.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "grantry-system"}})).To(Succeed())
-	g.Expect(s.applyShipped(t, "rbac/*.yaml")).To(Succeed())
+	s.create(t, grantrytesting.Shipped(t, "rbac/*.yaml")...)
 	s.serve(t, mode, address, dir)
 	return s
 }

@@ -1,10 +1,7 @@
 package bypass
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -87,11 +83,13 @@ func build(t *testing.T, mode permission.SecurityMode) *world {
 	t.Helper()
 	g := NewWithT(t)
 	w := &world{server: start(t, mode), clients: map[string]rest.Interface{}}
-	g.Expect(w.apply(t, "testdata/world.yaml")).To(Succeed())
+	content, err := os.ReadFile(filepath.Join("testdata", "world.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	w.create(t, grantrytesting.Decode(t, content)...)
 	if mode == permission.ModeStrict {
 		w.allowSubresources(t)
 	}
-	g.Expect(w.applyShipped(t, "admission-policy/*.yaml")).To(Succeed())
+	w.create(t, grantrytesting.Shipped(t, "admission-policy/*.yaml")...)
 	w.awaitPolicies(t)
 	for _, user := range []string{"alice", "rita", "runa", "una", "cleo"} {
 		g.Eventually(func() bool { return w.holds(user) }).WithTimeout(waitFor).Should(BeTrue(), "the Grant of %s counts", user)
@@ -150,37 +148,11 @@ func (w *world) clientAs(t *testing.T, name string) client.Client {
 	return c
 }
 
-// applyShipped creates what files of config have.
-func (s *server) applyShipped(t *testing.T, pattern string) error {
+func (s *server) create(t *testing.T, objects ...*unstructured.Unstructured) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(config, pattern))
-	for _, file := range files {
-		if filepath.Base(file) != "kustomization.yaml" {
-			err = errors.Join(err, s.apply(t, file))
-		}
-	}
-	return err
-}
-
-// apply creates what a file has.
-func (s *server) apply(t *testing.T, file string) error {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 1<<10); ; {
-		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		if object.Object == nil {
-			continue
-		}
+	for _, object := range objects {
 		if err := s.admin.Create(t.Context(), object); err != nil {
-			return fmt.Errorf("%s: create %s: %w", file, object.GetName(), err)
+			t.Fatalf("create %s %s: %v", object.GetKind(), object.GetName(), err)
 		}
 	}
 }

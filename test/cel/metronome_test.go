@@ -19,7 +19,7 @@ import (
 // TestMetronomeFile takes the "run" of job files as it is, and gives it back as it was: from the API server,
 // and after our own types have read and written it.
 func TestMetronomeFile(t *testing.T) {
-	needNamespace(t)
+	objects := strict(t)
 	for name, run := range map[string]string{
 		"from the documentation": `{"cmd":"sleep 1000","cpus":0.01,"mem":32,"disk":0}`,
 		"with everything": `{
@@ -98,7 +98,7 @@ func runOf(t *testing.T, job *unstructured.Unstructured) (run any) {
 // TestGoldenFiles gives the golden files of internal/batchjob to the API server: what goes in must be a Job
 // of ours, and what comes out a batch/v1 Job, with nothing that the API server does not know.
 func TestGoldenFiles(t *testing.T) {
-	needNamespace(t)
+	objects := strict(t)
 	dirs, err := filepath.Glob(filepath.Join("..", "..", "internal", "batchjob", "testdata", "*"))
 	if err != nil || len(dirs) < 30 {
 		t.Fatalf("found %d cases, error %v", len(dirs), err)

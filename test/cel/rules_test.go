@@ -215,7 +215,7 @@ var ruleCases = []ruleCase{
 }
 
 func TestRules(t *testing.T) {
-	needNamespace(t)
+	objects := strict(t)
 	for i, tc := range ruleCases {
 		t.Run(tc.rule.kind+"/"+tc.rule.message, func(t *testing.T) {
 			name, acceptedName := tc.name, tc.acceptedName
@@ -233,7 +233,7 @@ func TestRules(t *testing.T) {
 			}
 			for _, spec := range tc.accepted {
 				accepted := object(t, tc.rule.kind, acceptedName, spec)
-				if err := tc.write(t, accepted); err != nil {
+				if err := tc.write(t, objects, accepted); err != nil {
 					t.Errorf("refused %s: %v", spec, err)
 				}
 				if errs := launchErrors(t, accepted); len(errs) > 0 {
@@ -242,7 +242,7 @@ func TestRules(t *testing.T) {
 			}
 			for _, spec := range tc.refused {
 				refused := object(t, tc.rule.kind, name, spec)
-				err := tc.write(t, refused)
+				err := tc.write(t, objects, refused)
 				if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), tc.rule.message) {
 					t.Errorf("%s: got %v", spec, err)
 				}
@@ -255,7 +255,7 @@ func TestRules(t *testing.T) {
 }
 
 // write creates, or updates what is there before, without keeping it.
-func (tc ruleCase) write(t *testing.T, obj *unstructured.Unstructured) error {
+func (tc ruleCase) write(t *testing.T, objects client.Client, obj *unstructured.Unstructured) error {
 	t.Helper()
 	obj = obj.DeepCopy()
 	if tc.before == "" {

@@ -12,7 +12,7 @@ import (
 
 // TestSchema has, for each bound, pattern and enum that people meet, what just fits and what does not.
 func TestSchema(t *testing.T) {
-	needNamespace(t)
+	objects := strict(t)
 	const grant = `{acl: a, subjects: [{kind: User, name: alice}], actions: [run]}`
 	for name, tc := range map[string]struct {
 		kind              string
@@ -148,7 +148,7 @@ func TestSchema(t *testing.T) {
 
 // TestSchema_isStrict makes sure that a misspelt field is not taken for an unset one.
 func TestSchema_isStrict(t *testing.T) {
-	needNamespace(t)
+	objects := strict(t)
 	for kind, spec := range map[string]string{
 		"ACL":    `{resource: a, ressource: b}`,
 		"Grant":  `{acl: a, subjects: [{kind: User, name: alice}], actions: [run], expires: "2026-01-01T00:00:00Z"}`,
@@ -165,7 +165,7 @@ func TestSchema_isStrict(t *testing.T) {
 
 // TestNewObject_isNotReadyYet: kstatus takes an object for ready that has no status at all.
 func TestNewObject_isNotReadyYet(t *testing.T) {
-	needNamespace(t)
+	objects := strict(t)
 	for kind, tc := range map[string]struct{ spec, want string }{
 		"ACL":    {`{resource: a}`, "map[grants:0 observedGeneration:-1 subjects:0]"},
 		"Grant":  {`{acl: a, subjects: [{kind: User, name: alice}], actions: [run]}`, "map[observedGeneration:-1]"},
@@ -234,6 +234,7 @@ func TestSchema_isBounded(t *testing.T) {
 // TestCRDs_canBeApplied applies them as kubectl apply --server-side does. Without it, kubectl puts a copy
 // into an annotation, for which the Job's CRD is too large.
 func TestCRDs_canBeApplied(t *testing.T) {
+	objects := server.Strict(t)
 	const largest = 1 << 20 // of 1.5 MiB, which etcd takes
 	for kind, crd := range crds(t) {
 		u := unstructuredOf(t, crd)

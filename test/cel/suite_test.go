@@ -3,7 +3,6 @@
 package cel
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,14 +12,11 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/grantry/grantry/api/v1alpha1"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
 // namespace is where the tests keep what has one; it is that of the golden files of internal/batchjob.
@@ -29,56 +25,19 @@ const namespace = "metronome"
 // crdDir is where controller-gen writes the CRDs.
 var crdDir = filepath.Join("..", "..", "config", "crd", "bases")
 
-// objects is a client that refuses unknown fields, as kubectl does.
-var objects client.Client
+var server *grantrytesting.APIServer
 
-func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
+func TestMain(m *testing.M) { os.Exit(grantrytesting.Main(m, &server)) }
 
-func run(m *testing.M) int {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		const hint = "test/cel needs an API server: run `make test-cel`, which sets KUBEBUILDER_ASSETS"
-		if os.Getenv("CI") == "true" {
-			fmt.Fprintln(os.Stderr, "FAIL: "+hint)
-			return 1
-		}
-		fmt.Fprintln(os.Stderr, "SKIP: "+hint)
-		return 0
-	}
-	environment := &envtest.Environment{CRDDirectoryPaths: []string{crdDir}, ErrorIfCRDPathMissing: true}
-	config, err := environment.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "FAIL: start the API server with the CRDs:", err)
-		return 1
-	}
-	defer func() {
-		if err := environment.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "stop the API server:", err)
-		}
-	}()
-	scheme := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(apiextensionsv1.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	// The pace of the client is no part of the test.
-	config.QPS, config.Burst = 1000, 1000
-	plain, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "FAIL: make a client:", err)
-		return 1
-	}
-	objects = client.WithFieldValidation(plain, metav1.FieldValidationStrict)
-	return m.Run()
-}
-
-// TestMain has no context of a test; the namespace is made by the first test that needs it.
-func needNamespace(t *testing.T) {
+// strict is a client that refuses unknown fields, as kubectl does, of an API server that has the namespace.
+func strict(t *testing.T) client.Client {
 	t.Helper()
+	objects := server.Strict(t)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	if err := client.IgnoreAlreadyExists(objects.Create(t.Context(), ns)); err != nil {
 		t.Fatal(err)
 	}
+	return objects
 }
 
 // object is an object of one of our kinds with a name and a spec in YAML.

@@ -104,7 +104,7 @@ func TestParent(t *testing.T) {
 		if err != nil {
 			t.Fatalf("enabled=%s: %v", enabled, err)
 		}
-		deployment := decode(t, out)["Deployment "+space+"/grantry"]
+		deployment := byName(t, []byte(out))["Deployment "+space+"/grantry"]
 		if (deployment != nil) != want {
 			t.Errorf("enabled=%s: the Deployment is %v", enabled, deployment)
 		}

@@ -2,19 +2,14 @@
 package chart
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 
 	grantrytesting "github.com/grantry/grantry/internal/testing"
 	"github.com/grantry/grantry/test/harness"
@@ -55,38 +50,20 @@ func render(t *testing.T, namespace string, args ...string) map[string]*unstruct
 	if err != nil {
 		t.Fatal(err)
 	}
-	return decode(t, out)
+	return byName(t, []byte(out))
 }
 
 // kustomize is what a kustomization installs.
 func kustomize(t *testing.T, dir string) map[string]*unstructured.Unstructured {
 	t.Helper()
-	server.Require(t) // kubectl is where the API server is
-	command := exec.CommandContext(t.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl"), "kustomize", dir)
-	var problems bytes.Buffer
-	command.Stderr = &problems
-	out, err := command.Output()
-	if err != nil {
-		t.Fatalf("kubectl kustomize %s: %v: %s", dir, err, &problems)
-	}
-	return decode(t, string(out))
+	return byName(t, grantrytesting.Kustomize(t, dir))
 }
 
-// decode reads objects, by kind, namespace and name.
-func decode(t *testing.T, manifests string) map[string]*unstructured.Unstructured {
+// byName reads objects, by kind, namespace and name.
+func byName(t *testing.T, manifests []byte) map[string]*unstructured.Unstructured {
 	t.Helper()
 	found := map[string]*unstructured.Unstructured{}
-	decoder := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-			return found
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		if len(object.Object) == 0 {
-			continue // nothing but comments
-		}
+	for _, object := range grantrytesting.Decode(t, manifests) {
 		if strings.HasPrefix(object.GetKind(), "ValidatingAdmissionPolicy") {
 			object.SetNamespace("") // a kubectl that does not know them gives them one
 		}
@@ -96,4 +73,5 @@ func decode(t *testing.T, manifests string) map[string]*unstructured.Unstructure
 		}
 		found[key] = object
 	}
+	return found
 }

@@ -4,9 +4,7 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -33,19 +31,6 @@ const (
 	mostLate    = 2 * time.Second  // p99 of the runs of an ordinary minute
 	burstWithin = 30 * time.Second // the last pod of the burst
 )
-
-func scheduledCount(t *testing.T) int {
-	t.Helper()
-	text := os.Getenv("SCHEDULED_JOBS")
-	if text == "" {
-		t.Skip("a measurement, made by make bench-schedule; SCHEDULED_JOBS is not set")
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < burst {
-		t.Fatalf("SCHEDULED_JOBS=%q is not a number of at least %d", text, burst)
-	}
-	return n
-}
 
 // starts records when the runs and the children of a namespace were seen first.
 type starts struct {
@@ -81,7 +66,7 @@ func (s *starts) after(minute time.Time) []time.Duration {
 // are for docs/architecture.md.
 func TestScheduleScale(t *testing.T) {
 	const ns = "scale"
-	n := scheduledCount(t)
+	n := number(t, "SCHEDULED_JOBS", burst, "bench-schedule")
 	cluster, c, binary := start(t, "--kwok-nodes=10")
 	create(t, c, namespace(ns), jobACL("all", ns, ""), grant("alice", "all", "alice"))
 	// Far away, and each at a minute of its own.

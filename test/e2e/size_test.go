@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +32,7 @@ const (
 // start no object has a status yet, and there is no admission, by which all of them count. At the second one, with both
 // webhooks, there is nothing to do.
 func TestSize(t *testing.T) {
-	grants := grantCount(t)
+	grants := number(t, "GRANTS", 1000, "bench-size")
 	acls, jobs := grants/5, grants/10
 	t.Setenv("GOMEMLIMIT", apiServerLimit) // or the machine has none left for what is measured
 	cluster, c, binary := start(t, "--kwok-nodes=10")
@@ -115,19 +114,6 @@ func apiServerMemory(t *testing.T, cluster *harness.Cluster) float64 {
 		t.Fatal(err)
 	}
 	return families["process_resident_memory_bytes"].GetMetric()[0].GetGauge().GetValue()
-}
-
-func grantCount(t *testing.T) int {
-	t.Helper()
-	text := os.Getenv("GRANTS")
-	if text == "" {
-		t.Skip("a measurement, made by make bench-size; GRANTS is not set")
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1000 {
-		t.Fatalf("GRANTS=%q is not a number of at least 1000", text)
-	}
-	return n
 }
 
 // started is an operator from its start to its end.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +26,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
-	grantrytesting "github.com/grantry/grantry/internal/testing"
 	"github.com/grantry/grantry/test/harness"
 )
 
@@ -46,14 +46,7 @@ func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.Client, str
 			t.Errorf("config/rbac gives the operator too little: %s", denied)
 		}
 	})
-	config, err := cluster.Config("admin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(config, client.Options{Scheme: grantrytesting.Scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := cluster.Client(t, "admin")
 	binary, err := cluster.BuildOperator(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +58,20 @@ func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.Client, str
 func run(t *testing.T, cluster *harness.Cluster, binary string, args ...string) *harness.Operator {
 	t.Helper()
 	return cluster.RunOperator(t, time.Minute, binary, args...)
+}
+
+// number is what the environment says, at least so much. Without it a measurement is skipped, which a make target makes.
+func number(t *testing.T, variable string, least int, target string) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		t.Skipf("a measurement, made by make %s; %s is not set", target, variable)
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least {
+		t.Fatalf("%s=%q is not a number of at least %d", variable, text, least)
+	}
+	return n
 }
 
 func create(t *testing.T, c client.Client, objects ...client.Object) {

@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
-	grantrytesting "github.com/grantry/grantry/internal/testing"
 	"github.com/grantry/grantry/test/harness"
 )
 
@@ -41,14 +40,7 @@ func start(t *testing.T) *site {
 	binary := pinned.Build(t, "github.com/fluxcd/kustomize-controller")
 	cluster := harness.Start(t, harness.Options{Name: fmt.Sprintf("flux-%d", os.Getpid()), Nodes: "none"})
 	cluster.TellLog(t, 8<<10)
-	config, err := cluster.Config("admin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{cluster: cluster}
-	if s.admin, err = client.New(config, client.Options{Scheme: grantrytesting.Scheme}); err != nil {
-		t.Fatal(err)
-	}
+	s := &site{cluster: cluster, admin: cluster.Client(t, "admin")}
 	args, err := cluster.Admission(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -60,7 +60,7 @@ func (c *Cluster) RunProcess(tb testing.TB, account, binary string, environment 
 	cmd := exec.CommandContext(tb.Context(), binary, args...)
 	cmd.Env = append(append(os.Environ(), "KUBECONFIG="+kubeconfig), environment...)
 	cmd.Stdout, cmd.Stderr = log, log
-	dieWithParent(cmd)
+	DieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}

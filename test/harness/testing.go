@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
 // Start is Up for a test, at whose end the cluster goes.
@@ -34,6 +37,20 @@ func (c *Cluster) RequireRealNode(tb testing.TB) {
 	if c.Nodes != "real" {
 		tb.Skip("this machine can't have a real node: see hack/devcluster/README.md")
 	}
+}
+
+// Client is a user's, of the kinds of Kubernetes and ours, without a limit on its own rate.
+func (c *Cluster) Client(tb testing.TB, user string) client.Client {
+	tb.Helper()
+	config, err := c.Config(user)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	made, err := client.New(config, client.Options{Scheme: grantrytesting.Scheme})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return made
 }
 
 // TellLog has a test that fails print the end of the operators' log, of so many bytes.

@@ -47,14 +47,7 @@ func start(t *testing.T) *site {
 		Name: fmt.Sprintf("kueue-%d", os.Getpid()), Nodes: "kwok", UpArgs: []string{"--kwok-nodes=1"},
 	})
 	cluster.TellLog(t, 8<<10)
-	config, err := cluster.Config("admin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{cluster: cluster}
-	if s.admin, err = client.New(config, client.Options{Scheme: grantrytesting.Scheme}); err != nil {
-		t.Fatal(err)
-	}
+	s := &site{cluster: cluster, admin: cluster.Client(t, "admin")}
 	cluster.Operate(t, waitFor)
 	s.kueue = runKueue(t, cluster, binary)
 	s.kubectl(t, "label", "nodes", "--all", "pool=batch")

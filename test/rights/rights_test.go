@@ -3,11 +3,8 @@
 package rights
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -53,28 +49,9 @@ func install(t *testing.T) (everywhere, inOwn []rbacv1.PolicyRule) {
 			t.Fatal(err)
 		}
 	}
-	files, err := filepath.Glob(filepath.Join("..", "..", "config", "rbac", "*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%d files, %v", len(files), err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096); ; {
-			object := &unstructured.Unstructured{}
-			if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			if object.GetKind() == "Kustomization" || len(object.Object) == 0 {
-				continue
-			}
-			if err := admin.Create(t.Context(), object); client.IgnoreAlreadyExists(err) != nil {
-				t.Fatalf("%s: %v", file, err)
-			}
+	for _, object := range grantrytesting.Shipped(t, "rbac/*.yaml") {
+		if err := admin.Create(t.Context(), object); client.IgnoreAlreadyExists(err) != nil {
+			t.Fatalf("create %s %s: %v", object.GetKind(), object.GetName(), err)
 		}
 	}
 	return rulesOf(t, admin)

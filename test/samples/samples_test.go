@@ -3,12 +3,7 @@
 package samples
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,59 +11,25 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
+
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
 const (
 	samplesDir = "../../config/samples"
 	invalidDir = "../../hack/invalid-samples"
-	crdDir     = "../../config/crd/bases"
 	configDir  = "../../config"
 )
 
-// objects refuses what it does not know: a misspelt field is an error.
-var objects client.Client
+var server *grantrytesting.APIServer
 
-func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		const hint = "test/samples needs an API server: run `make verify-samples`, which sets KUBEBUILDER_ASSETS"
-		if os.Getenv("CI") == "true" {
-			fmt.Fprintln(os.Stderr, "FAIL: "+hint)
-			return 1
-		}
-		fmt.Fprintln(os.Stderr, "SKIP: "+hint)
-		return 0
-	}
-	environment := &envtest.Environment{CRDDirectoryPaths: []string{crdDir}, ErrorIfCRDPathMissing: true}
-	config, err := environment.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "FAIL: start the API server with the CRDs:", err)
-		return 1
-	}
-	defer func() {
-		if err := environment.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "stop the API server:", err)
-		}
-	}()
-	api, err := client.New(config, client.Options{})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "FAIL: make a client:", err)
-		return 1
-	}
-	objects = client.WithFieldValidation(api, metav1.FieldValidationStrict)
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(grantrytesting.Main(m, &server)) }
 
 func TestSamples_areAccepted(t *testing.T) {
+	objects := server.Strict(t)
 	var kinds []string
 	for _, file := range listed(t, samplesDir) {
 		for _, sample := range read(t, filepath.Join(samplesDir, file)) {
@@ -98,6 +59,7 @@ func TestSamples_areListed(t *testing.T) {
 var wanted = regexp.MustCompile(`(?m)^# want: (.+)$`)
 
 func TestInvalidSamples_areRefused(t *testing.T) {
+	objects := server.Strict(t)
 	for _, file := range yamlFiles(t, invalidDir) {
 		t.Run(file, func(t *testing.T) {
 			path := filepath.Join(invalidDir, file)
@@ -129,25 +91,9 @@ func TestInvalidSamples_areRefused(t *testing.T) {
 
 // TestInstall_isAccepted builds what a user would install, and applies it. CRDs are there already: they are skipped.
 func TestInstall_isAccepted(t *testing.T) {
-	// kubectl reads the files, and so does this test: then Go's test cache knows of them.
-	if err := filepath.WalkDir(configDir, func(path string, entry os.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
-			_, err = os.ReadFile(path)
-		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	kubectl := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")
+	objects := server.Strict(t)
 	for _, name := range []string{"default", "control-plane"} {
-		var stderr bytes.Buffer
-		command := exec.CommandContext(t.Context(), kubectl, "kustomize", filepath.Join(configDir, name))
-		command.Stderr = &stderr
-		manifests, err := command.Output()
-		if err != nil {
-			t.Fatalf("kubectl kustomize %s: %v\n%s", name, err, stderr.String())
-		}
-		for _, object := range decode(t, bytes.NewReader(manifests)) {
+		for _, object := range grantrytesting.Decode(t, grantrytesting.Kustomize(t, filepath.Join(configDir, name))) {
 			if object.GetKind() == "CustomResourceDefinition" {
 				continue
 			}
@@ -198,20 +144,5 @@ func read(t *testing.T, path string) []*unstructured.Unstructured {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return decode(t, bytes.NewReader(text))
-}
-
-func decode(t *testing.T, from io.Reader) []*unstructured.Unstructured {
-	t.Helper()
-	var found []*unstructured.Unstructured
-	decoder := utilyaml.NewYAMLOrJSONDecoder(from, 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-			return found
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		found = append(found, object)
-	}
+	return grantrytesting.Decode(t, text)
 }

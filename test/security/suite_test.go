@@ -4,21 +4,15 @@
 package security
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -82,14 +76,8 @@ func newSite(t *testing.T, configure func(s *site), args ...string) *site {
 // install applies the operator's rights, the Secret of its webhooks, and their configurations.
 func (s *site) install(t *testing.T) {
 	t.Helper()
-	for _, pattern := range []string{"rbac/*.yaml", "webhook/secret.yaml"} {
-		files, err := filepath.Glob(filepath.Join("..", "..", "config", pattern))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
-		}
-		for _, file := range files {
-			s.apply(t, file)
-		}
+	for _, object := range grantrytesting.Shipped(t, "rbac/*.yaml", "webhook/secret.yaml") {
+		s.create(t, object)
 	}
 	_, port, err := net.SplitHostPort(s.admission)
 	if err != nil {
@@ -100,26 +88,6 @@ func (s *site) install(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.create(t, configurations...)
-}
-
-// apply creates the objects of a file.
-func (s *site) apply(t *testing.T, file string) {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096); ; {
-		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-			return
-		} else if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		if len(object.Object) > 0 && object.GetKind() != "Kustomization" {
-			s.create(t, object)
-		}
-	}
 }
 
 // operate starts an operator, and waits until it is ready.

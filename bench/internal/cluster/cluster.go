@@ -15,15 +15,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/bench/internal/load"
 	"github.com/grantry/grantry/bench/internal/report"
 	"github.com/grantry/grantry/bench/internal/webhook"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 	"github.com/grantry/grantry/internal/testing/certificates"
 	"github.com/grantry/grantry/internal/testing/world"
 	"github.com/grantry/grantry/test/harness"
@@ -49,15 +47,6 @@ const (
 	byNothing = "bench-nothing"
 	byGrantry = "bench-grantry"
 )
-
-var scheme = newScheme()
-
-func newScheme() *runtime.Scheme {
-	s := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(s))
-	utilruntime.Must(v1alpha1.AddToScheme(s))
-	return s
-}
 
 // site is a running cluster with a webhook that does nothing, and the operator.
 type site struct {
@@ -153,7 +142,7 @@ func (s *site) client(user string) (client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(config, client.Options{Scheme: scheme})
+	return client.New(config, client.Options{Scheme: grantrytesting.Scheme})
 }
 
 // stop ends whatever was started.

@@ -10,10 +10,11 @@ import (
 
 	"github.com/grantry/grantry/bench/internal/load"
 	"github.com/grantry/grantry/bench/internal/report"
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 	"github.com/grantry/grantry/internal/testing/world"
 )
 
-var codecs = serializer.NewCodecFactory(scheme).WithoutConversion()
+var codecs = serializer.NewCodecFactory(grantrytesting.Scheme).WithoutConversion()
 
 const (
 	// enforcedWithin is the bar of the 99th percentile.

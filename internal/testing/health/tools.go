@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -14,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
 // Tools are GitOps tools as this repository sets them up.
@@ -50,21 +51,8 @@ func (t *Tools) Flux(tb testing.TB, obj *unstructured.Unstructured) string {
 // readArgoCD is the ConfigMap that config/argocd makes.
 func readArgoCD(tb testing.TB, dir string) map[string]string {
 	tb.Helper()
-	for _, file := range []string{"health.lua", "kustomization.yaml"} { // kubectl reads them: Go's test cache has to know
-		if _, err := os.ReadFile(filepath.Join(dir, file)); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	kubectl := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")
-	var stderr bytes.Buffer
-	command := exec.CommandContext(tb.Context(), kubectl, "kustomize", dir) //nolint:gosec // the kubectl that the tests were given
-	command.Stderr = &stderr
-	out, err := command.Output()
-	if err != nil {
-		tb.Fatalf("kubectl kustomize: %v: %s", err, stderr.String())
-	}
 	var configMap corev1.ConfigMap
-	if err := yaml.UnmarshalStrict(out, &configMap); err != nil {
+	if err := yaml.UnmarshalStrict(grantrytesting.Kustomize(tb, dir), &configMap); err != nil {
 		tb.Fatal(err)
 	}
 	return configMap.Data

@@ -55,14 +55,7 @@ func start(t *testing.T) *site {
 	cluster := harness.Start(t, harness.Options{Name: fmt.Sprintf("pods-%d", os.Getpid()), Nodes: "auto"})
 	cluster.RequireRealNode(t)
 	cluster.TellLog(t, 8<<10)
-	config, err := cluster.Config("admin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{cluster: cluster, dir: t.TempDir()}
-	if s.admin, err = client.New(config, client.Options{Scheme: grantrytesting.Scheme}); err != nil {
-		t.Fatal(err)
-	}
+	s := &site{cluster: cluster, admin: cluster.Client(t, "admin"), dir: t.TempDir()}
 	node := s.onlyNode(t)
 	s.node = node.Name
 	s.files = serveFiles(t, addressOf(t, node))
