@@ -132,14 +132,7 @@ func (s *story) says(t *testing.T, obj client.Object, kind string) func() string
 		if err := s.Get(t.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
 			return err.Error()
 		}
-		var conditions []metav1.Condition
-		switch o := obj.(type) {
-		case *v1alpha1.Job:
-			conditions = o.Status.Conditions
-		case *v1alpha1.JobRun:
-			conditions = o.Status.Conditions
-		}
-		c := meta.FindStatusCondition(conditions, kind)
+		c := grantrytesting.Condition(t, obj, kind)
 		if c == nil {
 			return ""
 		}

@@ -63,25 +63,13 @@ func (w *world) readyReason(t *testing.T, obj client.Object) func() string {
 		if err := w.Get(t.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
 			return err.Error()
 		}
-		ready := meta.FindStatusCondition(policyConditions(obj), v1alpha1.ConditionReady)
+		ready := grantrytesting.Condition(t, obj, v1alpha1.ConditionReady)
 		if ready == nil || ready.ObservedGeneration != obj.GetGeneration() {
 			return ""
 		}
 		grantrytesting.CheckConditions(t, obj)
 		return ready.Reason
 	}
-}
-
-func policyConditions(obj client.Object) []metav1.Condition {
-	switch o := obj.(type) {
-	case *v1alpha1.ACL:
-		return o.Status.Conditions
-	case *v1alpha1.Grant:
-		return o.Status.Conditions
-	case *v1alpha1.Group:
-		return o.Status.Conditions
-	}
-	return nil
 }
 
 func TestPolicy_aGrantWaitsForItsACL(t *testing.T) {

@@ -163,14 +163,6 @@ func (b *bulk) packACLs() {
 
 // sorted orders items and leaves one of equal ones.
 func sorted(items []item[*grant]) []item[*grant] {
-	slices.SortFunc(items, func(a, b item[*grant]) int {
-		switch {
-		case a.less(b):
-			return -1
-		case b.less(a):
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(items, item[*grant].compare)
 	return slices.Compact(items)
 }

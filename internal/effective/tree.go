@@ -19,6 +19,17 @@ func (a item[T]) less(b item[T]) bool {
 	return a.key < b.key || (a.key == b.key && a.ref.before(b.ref))
 }
 
+// compare is less for slices.SortFunc.
+func (a item[T]) compare(b item[T]) int {
+	switch {
+	case a.less(b):
+		return -1
+	case b.less(a):
+		return 1
+	}
+	return 0
+}
+
 // Bounds of a node. 64 items are 1 KiB, which a change copies once per level and tree.
 const (
 	maxItems  = 64

@@ -11,16 +11,6 @@ type leaf struct{ rank int }
 
 func (a *leaf) before(b *leaf) bool { return a.rank < b.rank }
 
-func compareItems(a, b item[*leaf]) int {
-	switch {
-	case a.less(b):
-		return -1
-	case b.less(a):
-		return 1
-	}
-	return 0
-}
-
 // container is what a tree and a table have in common.
 type container struct {
 	with, without func(item[*leaf]) container
@@ -52,7 +42,7 @@ func ofTable(t table[*leaf]) container {
 		without: func(it item[*leaf]) container { return ofTable(t.without(it)) },
 		items: func() (list []item[*leaf]) {
 			t.root.each(func(it item[*leaf]) { list = append(list, it) })
-			slices.SortFunc(list, compareItems)
+			slices.SortFunc(list, item[*leaf].compare)
 			return list
 		},
 		n:     func() int { return t.n },
@@ -67,7 +57,7 @@ func TestContainers_behaveLikeASet(t *testing.T) {
 	t.Parallel()
 	kinds := map[string]func(items []item[*leaf]) container{
 		"tree": func(items []item[*leaf]) container {
-			slices.SortFunc(items, compareItems)
+			slices.SortFunc(items, item[*leaf].compare)
 			return ofTree(pack(items))
 		},
 		"table": func(items []item[*leaf]) container { return ofTable(fill(slices.Clone(items))) },
@@ -120,7 +110,7 @@ func checkContainer(t *testing.T, c container, want map[item[*leaf]]bool, pool [
 	for it := range want {
 		list = append(list, it)
 	}
-	slices.SortFunc(list, compareItems)
+	slices.SortFunc(list, item[*leaf].compare)
 	if got := c.items(); !slices.Equal(got, list) || c.n() != len(list) {
 		t.Fatalf("holds %d items, says %d, want %d", len(got), c.n(), len(list))
 	}

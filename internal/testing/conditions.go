@@ -4,6 +4,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -43,6 +44,12 @@ func reportedOf(tb testing.TB, obj client.Object) reported {
 	}
 	tb.Fatalf("%T has no conditions that are known here", obj)
 	return reported{}
+}
+
+// Condition is one of an object of ours, or nil.
+func Condition(tb testing.TB, obj client.Object, kind string) *metav1.Condition {
+	tb.Helper()
+	return meta.FindStatusCondition(reportedOf(tb, obj).Conditions, kind)
 }
 
 // ReadyReasons are those that Ready may have on an object of ours.

@@ -8,7 +8,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -156,16 +155,7 @@ func (w *world) condition(t *testing.T, object client.Object, kind string) func(
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
 			return err.Error()
 		}
-		var conditions []metav1.Condition
-		switch o := object.(type) {
-		case *v1alpha1.ACL:
-			conditions = o.Status.Conditions
-		case *v1alpha1.Grant:
-			conditions = o.Status.Conditions
-		case *v1alpha1.Group:
-			conditions = o.Status.Conditions
-		}
-		c := meta.FindStatusCondition(conditions, kind)
+		c := grantrytesting.Condition(t, object, kind)
 		if c == nil || c.ObservedGeneration != object.GetGeneration() {
 			return ""
 		}
