@@ -48,7 +48,7 @@ type realPods struct {
 
 func (r *realPods) operate(t *testing.T, mode string) *harness.Operator {
 	t.Helper()
-	return r.cluster.RunOperator(t, 2*waitFor, program, append(r.cluster.Webhook.Args(), "--mode", mode, "--default-image", "docker.io/library/busybox:1")...)
+	return r.cluster.RunOperator(t, program, append(r.cluster.Webhook.Args(), "--mode", mode, "--default-image", "docker.io/library/busybox:1")...)
 }
 
 // fill runs two Jobs, and a pod with the labels of one that belongs to none. alice holds the recipes on dev.batch, and

@@ -57,7 +57,7 @@ func newSite(t *testing.T, configuration string) *site {
 // operate starts an operator that listens at an address, and waits until it is ready.
 func (s *site) operate(t *testing.T, mode, address string, args ...string) *harness.Operator {
 	t.Helper()
-	return harness.RunOperator(t, s.environment, s.dir, waitFor, program, append([]string{
+	return harness.RunOperator(t, s.environment, s.dir, program, append([]string{
 		"--mode", mode, "--authorization-bind-address", address, "--authorization-cert-dir", s.dir, "--authorization-client-names", certificates.Caller,
 	}, args...)...)
 }

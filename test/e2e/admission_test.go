@@ -26,7 +26,7 @@ func TestAdmission(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operator := run(t, cluster, binary, args...)
+	operator := cluster.RunOperator(t, binary, args...)
 	g := NewWithT(t)
 	for _, name := range []string{"metronome", "doomed", "emptied"} {
 		g.Expect(admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())

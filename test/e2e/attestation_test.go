@@ -37,7 +37,7 @@ func TestAttestationKey_isLost(t *testing.T) {
 	}
 
 	// The first leader makes certificates and key, and validates the ACL. Then nobody leads.
-	first := run(t, cluster, binary, asked...)
+	first := cluster.RunOperator(t, binary, asked...)
 	create(t, admin, namespace("metronome"), jobACL("dev", "metronome", "dev"))
 	acl := &v1alpha1.ACL{}
 	g.Eventually(func() int64 {
@@ -51,7 +51,7 @@ func TestAttestationKey_isLost(t *testing.T) {
 	lease.Spec.RenewTime = &metav1.MicroTime{Time: time.Now()}
 	g.Expect(admin.Update(t.Context(), lease)).To(Succeed())
 
-	one, other := run(t, cluster, binary, asked...), run(t, cluster, binary, beside...)
+	one, other := cluster.RunOperator(t, binary, asked...), cluster.RunOperator(t, binary, beside...)
 	create(t, admin, grant("shared", "dev", "bob"))
 	g.Eventually(count(one)).WithTimeout(exportedWithin).Should(Equal(1.0))
 	g.Eventually(count(other)).WithTimeout(exportedWithin).Should(Equal(1.0), "the key is shared, and no leader has to say so")
@@ -62,7 +62,7 @@ func TestAttestationKey_isLost(t *testing.T) {
 	lost := secret.Data["attestation.key"]
 	delete(secret.Data, "attestation.key")
 	g.Expect(admin.Update(t.Context(), secret)).To(Succeed())
-	other = run(t, cluster, binary, beside...)
+	other = cluster.RunOperator(t, binary, beside...)
 	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(Succeed())
 	g.Expect(secret.Data["attestation.key"]).To(And(HaveLen(len(lost)), Not(Equal(lost))), "it has made another")
 

@@ -24,7 +24,7 @@ func TestBackstop(t *testing.T) {
 	cluster, c, binary := start(t, "--kwok-nodes=2")
 	create(t, c, namespace(ns), jobACL("all", ns, ""), grant("alice", "all", "alice"),
 		job(ns, "team.long", "alice", v1alpha1.StartOnDemand), job(ns, "team.short", "alice", v1alpha1.StartOnDemand))
-	operator := run(t, cluster, binary)
+	operator := cluster.RunOperator(t, binary)
 	for name, job := range map[string]string{"ends": "team.short", "is-deleted": "team.long", "is-drained": "team.long", "goes-with-ns": "team.long"} {
 		create(t, c, jobRun(ns, name, job))
 		harness.Eventually(t, time.Minute, func() string { return stateUntil(t, c, ns, name, v1alpha1.StateActive) })
@@ -56,7 +56,7 @@ func TestBackstop(t *testing.T) {
 		mustKubectl(t, cluster, "annotate", object, "-n", ns, "example.com/note=x")
 	}
 
-	operator = run(t, cluster, binary)
+	operator = cluster.RunOperator(t, binary)
 	harness.Eventually(t, time.Minute, func() string { return stateUntil(t, c, ns, "ends", v1alpha1.StateSuccess) })
 	operator.Stop()
 	mustKubectl(t, cluster, "delete", "namespace", ns, "--timeout=2m")

@@ -71,7 +71,7 @@ func TestKilledOperator(t *testing.T) {
 		create(t, c, grant("carol", "team-c", "carol"))
 		killWhileWorking(t, cluster, binary, random)
 	}
-	operator := run(t, cluster, binary)
+	operator := cluster.RunOperator(t, binary)
 	defer operator.Stop()
 	checkConverged(t, c, ns, children, rounds)
 	t.Logf("%d kills; %d runs launched, each once", 2*rounds, children.runs())

@@ -53,7 +53,7 @@ func compareRates(t *testing.T, cluster *harness.Cluster, c client.Client, binar
 	direct := timeUntilPodsExist(t, cluster, c, directly, func(i int) client.Object { return directChild(t, directly, i) })
 	removeJobs(t, c, directly, &batchv1.Job{})
 
-	operator := run(t, cluster, binary, "--leader-elect=true", "--leader-election-namespace=grantry-system")
+	operator := cluster.RunOperator(t, binary, "--leader-elect=true", "--leader-election-namespace=grantry-system")
 	before := calls(t, operator)
 	launched := timeUntilPodsExist(t, cluster, c, granted, func(i int) client.Object {
 		// Labelled as its admission would: a Job that comes without costs one PATCH, once in its life.

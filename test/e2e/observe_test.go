@@ -32,7 +32,7 @@ func TestObserve(t *testing.T) {
 	cluster, admin, binary := start(t, "--mode=permissive", traceTo(t, collector))
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+collector.Address)
 	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
-	operator := run(t, cluster, binary, append(cluster.Webhook.Args(), "--decision-log=all")...)
+	operator := cluster.RunOperator(t, binary, append(cluster.Webhook.Args(), "--decision-log=all")...)
 	create(t, admin,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "metronome"}},
 		&v1alpha1.ACL{ObjectMeta: metav1.ObjectMeta{Name: "dev-batch"}, Spec: v1alpha1.ACLSpec{Resource: "dcos:service:metronome:metronome:jobs:dev.batch"}},
@@ -123,7 +123,7 @@ func TestObserve_admission(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operator := run(t, cluster, binary, append(args, "--decision-log=all")...)
+	operator := cluster.RunOperator(t, binary, append(args, "--decision-log=all")...)
 	create(t, admin,
 		namespace("metronome"), jobACL("dev-batch", "metronome", "dev.batch"),
 		&v1alpha1.Grant{ObjectMeta: metav1.ObjectMeta{Name: "alice-dev-batch"}, Spec: v1alpha1.GrantSpec{

@@ -75,7 +75,7 @@ func TestScheduleScale(t *testing.T) {
 		j.Spec.Schedules = []v1alpha1.Schedule{{ID: "s", Cron: fmt.Sprintf("%d %d %d 1 * 2099", i%60, i/60%24, 1+i%28), Timezone: "Europe/Berlin"}}
 		return j
 	})
-	operator := run(t, cluster, binary)
+	operator := cluster.RunOperator(t, binary)
 	defer operator.Stop()
 	harness.Eventually(t, 10*time.Minute, func() string { return unscheduled(t, c, ns) })
 	settle(t, operator, 5*time.Minute, 2*time.Second, 1)

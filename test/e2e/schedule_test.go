@@ -176,7 +176,7 @@ func TestKilledScheduler(t *testing.T) {
 			killSomewhere(t, cluster, binary, random)
 			kills++
 		}
-		operator := run(t, cluster, binary)
+		operator := cluster.RunOperator(t, binary)
 		harness.Eventually(t, 15*time.Second, func() string {
 			if missing := runs.missing(jobs, minute); len(missing) > 0 {
 				return fmt.Sprintf("%d runs of %s, such as %s", len(missing), minute.Format(time.TimeOnly), missing[0])
@@ -185,7 +185,7 @@ func TestKilledScheduler(t *testing.T) {
 		})
 		operator.Kill()
 	}
-	operator := run(t, cluster, binary)
+	operator := cluster.RunOperator(t, binary)
 	defer operator.Stop()
 	checkMinutes(t, c, ns, jobs, runs, children, first, last)
 	t.Logf("%d kills in %d minutes; %d runs launched, each once", kills, scheduleMinutes(t), children.runs())
@@ -218,7 +218,7 @@ func TestTwoSchedulers(t *testing.T) {
 	children := keepLedger(t, cluster, ns)
 	jobs := minutelyJobs(t, c, ns)
 	for range 2 {
-		operator := run(t, cluster, binary)
+		operator := cluster.RunOperator(t, binary)
 		defer operator.Stop()
 	}
 	first := nextMinute()

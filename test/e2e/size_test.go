@@ -126,7 +126,7 @@ type started struct {
 func begin(t *testing.T, cluster *harness.Cluster, binary string, args []string) *started {
 	t.Helper()
 	began := time.Now()
-	operator := cluster.RunOperator(t, 5*time.Minute, binary, args...)
+	operator := cluster.RunOperator(t, binary, args...)
 	return &started{operator: operator, took: time.Since(began)}
 }
 

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	batchv1 "k8s.io/api/batch/v1"
@@ -52,12 +51,6 @@ func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.Client, str
 		t.Fatal(err)
 	}
 	return cluster, c, binary
-}
-
-// run starts the operator and waits until it is ready.
-func run(t *testing.T, cluster *harness.Cluster, binary string, args ...string) *harness.Operator {
-	t.Helper()
-	return cluster.RunOperator(t, time.Minute, binary, args...)
 }
 
 // number is what the environment says, at least so much. Without it a measurement is skipped, which a make target makes.

@@ -45,7 +45,7 @@ func start(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster.Operate(t, waitFor, args...)
+	cluster.Operate(t, args...)
 	s.flux = runController(t, cluster, binary)
 	s.repository = openRepository(t)
 	return s

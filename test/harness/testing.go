@@ -13,6 +13,9 @@ import (
 	grantrytesting "github.com/grantry/grantry/internal/testing"
 )
 
+// readyWithin bounds how long an operator of a test may take to be ready: with 100,000 Grants, or on a crowded machine.
+const readyWithin = 5 * time.Minute
+
 // Start is Up for a test, at whose end the cluster goes.
 func Start(tb testing.TB, o Options) *Cluster {
 	tb.Helper()
@@ -70,32 +73,32 @@ func tellEnd(tb testing.TB, what, path string, most int) {
 }
 
 // Operate builds the operator and runs it: see RunOperator.
-func (c *Cluster) Operate(tb testing.TB, within time.Duration, args ...string) *Operator {
+func (c *Cluster) Operate(tb testing.TB, args ...string) *Operator {
 	tb.Helper()
 	binary, err := c.BuildOperator(tb.Context())
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return c.RunOperator(tb, within, binary, args...)
+	return c.RunOperator(tb, binary, args...)
 }
 
-// RunOperator starts the operator as StartOperator does, and waits until it is ready, for up to so long. It is stopped when
-// the test ends, unless it has ended before.
-func (c *Cluster) RunOperator(tb testing.TB, within time.Duration, binary string, args ...string) *Operator {
+// RunOperator starts the operator as StartOperator does, and waits until it is ready. It is stopped when the test ends, unless
+// it has ended before.
+func (c *Cluster) RunOperator(tb testing.TB, binary string, args ...string) *Operator {
 	tb.Helper()
 	o, err := c.StartOperator(tb.Context(), binary, args...)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	o.until(tb, within)
+	o.awaitReady(tb)
 	return o
 }
 
 // RunOperator starts the operator's binary against an API server of a test's own, with the operator's identity, and waits
-// until it is ready, for up to so long. Its kubeconfig is operator.kubeconfig in a directory, and is made unless it is there;
+// until it is ready. Its kubeconfig is operator.kubeconfig in a directory, and is made unless it is there;
 // its log is appended to operator.log there. It is stopped when the test ends, unless it has ended before, and a test that
 // fails prints the end of the log.
-func RunOperator(tb testing.TB, environment *envtest.Environment, directory string, within time.Duration, binary string, args ...string) *Operator {
+func RunOperator(tb testing.TB, environment *envtest.Environment, directory, binary string, args ...string) *Operator {
 	tb.Helper()
 	kubeconfig, log := filepath.Join(directory, "operator.kubeconfig"), filepath.Join(directory, "operator.log")
 	if _, err := os.Stat(kubeconfig); err != nil {
@@ -108,7 +111,7 @@ func RunOperator(tb testing.TB, environment *envtest.Environment, directory stri
 		tb.Fatal(err)
 	}
 	tellEnd(tb, "the operators' log", log, 8<<10)
-	o.until(tb, within)
+	o.awaitReady(tb)
 	return o
 }
 
@@ -129,11 +132,11 @@ func writeKubeconfig(environment *envtest.Environment, path string) error {
 	return os.WriteFile(path, content, 0o600)
 }
 
-// until waits for an operator that is to be stopped when the test ends.
-func (o *Operator) until(tb testing.TB, within time.Duration) {
+// awaitReady waits for an operator that is stopped when the test ends.
+func (o *Operator) awaitReady(tb testing.TB) {
 	tb.Helper()
 	tb.Cleanup(o.Stop)
-	ctx, cancel := context.WithTimeout(tb.Context(), within)
+	ctx, cancel := context.WithTimeout(tb.Context(), readyWithin)
 	defer cancel()
 	if err := o.WaitReady(ctx); err != nil {
 		tb.Fatal(err)

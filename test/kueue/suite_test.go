@@ -48,7 +48,7 @@ func start(t *testing.T) *site {
 	})
 	cluster.TellLog(t, 8<<10)
 	s := &site{cluster: cluster, admin: cluster.Client(t, "admin")}
-	cluster.Operate(t, waitFor)
+	cluster.Operate(t)
 	s.kueue = runKueue(t, cluster, binary)
 	s.kubectl(t, "label", "nodes", "--all", "pool=batch")
 	s.apply(t, "testdata/queues.yaml")

@@ -93,7 +93,7 @@ func (s *site) install(t *testing.T) {
 // operate starts an operator, and waits until it is ready.
 func (s *site) operate(t *testing.T, args ...string) {
 	t.Helper()
-	s.operator = harness.RunOperator(t, s.environment, s.dir, waitFor, program, append([]string{
+	s.operator = harness.RunOperator(t, s.environment, s.dir, program, append([]string{
 		"--mode=strict", "--authorization-bind-address", s.authorization, "--authorization-cert-dir", s.dir, "--authorization-client-names", certificates.Caller,
 		"--admission-bind-address", s.admission, "--admission-dns-names=localhost",
 		"--metrics-secure=true", "--metrics-bind-address", s.metrics,

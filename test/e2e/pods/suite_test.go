@@ -64,7 +64,7 @@ func start(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.facts = strings.NewReplacer("$NODE", node.Labels[corev1.LabelHostname], "$DIR", s.dir, "$FILES", s.files.url, "$NETWORK", network)
-	cluster.Operate(t, waitFor, "--default-image", image)
+	cluster.Operate(t, "--default-image", image)
 	s.fill(t)
 	return s
 }
