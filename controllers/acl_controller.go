@@ -10,7 +10,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -66,7 +65,7 @@ func (r *ACLReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) erro
 		For(&v1alpha1.ACL{}, builder.WithPredicates(specChanged)).
 		WatchesRawSource(source.Func(r.enqueueCounted))
 	return r.propagation.watch(b).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
+		WithOptions(options(concurrency)).
 		Complete(r)
 }
 

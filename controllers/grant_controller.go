@@ -11,7 +11,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -103,7 +102,7 @@ func (r *GrantReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) er
 		b = b.WatchesRawSource(source.Func(r.granters.enqueue))
 	}
 	return r.propagation.watch(b).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
+		WithOptions(options(concurrency)).
 		Complete(r)
 }
 

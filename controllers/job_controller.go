@@ -13,7 +13,6 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -52,7 +51,7 @@ func (r *JobReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) erro
 		Watches(&v1alpha1.Job{}, dependentsOf(r)).
 		WatchesRawSource(r.due.source(r.Clock)).
 		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy, every: groupsCheck}).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, RateLimiter: retryLimiter()}).
+		WithOptions(options(concurrency)).
 		Complete(r)
 }
 

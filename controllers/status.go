@@ -9,13 +9,9 @@ import (
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/util/workqueue"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/grantry/grantry/internal/conditions"
 	"github.com/grantry/grantry/internal/policystore"
@@ -33,19 +29,6 @@ func patchStatus[T client.Object](ctx context.Context, c client.StatusClient, be
 		return fmt.Errorf("patch status: %w", err)
 	}
 	return nil
-}
-
-// conflictRetry is how soon to look again after a write that somebody else's was ahead of. The event of
-// that other write usually comes first; this is for the case that it came before.
-const conflictRetry = 100 * time.Millisecond
-
-// unlessConflict is how a reconcile ends with an error. A conflict is none: it says that the object was
-// not read as it is, so it is read again, and nobody is told.
-func unlessConflict(err error) (ctrl.Result, error) {
-	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: conflictRetry}, nil
-	}
-	return ctrl.Result{}, err
 }
 
 // specChanged passes an event that may change what an object means: another generation, the begin of
@@ -87,14 +70,3 @@ func count(n int, thing string) string {
 }
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// The first retry of a failed reconcile comes after retryFloor, and each further one after twice the time,
-// up to retryCeiling: so much later than the cause ends does a launch come that it held up.
-const (
-	retryFloor   = 5 * time.Millisecond
-	retryCeiling = 30 * time.Second
-)
-
-func retryLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
-	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFloor, retryCeiling)
-}
