@@ -68,7 +68,7 @@ var faults = []fault{
 	},
 	{
 		alert: "GrantryReplicaDown", what: "a replica is killed whenever it starts",
-		signs: []sign{shows("kubectl describe pod ", `Exit Code: +137$`, "`Exit Code: 137`")},
+		signs: []sign{shows("kubectl describe pod -n", `Exit Code: +137$`, "`Exit Code: 137`")},
 		inject: func(t *testing.T, s *site) func() {
 			t.Helper()
 			return s.killAgain(t, s.pod(t, ""))
@@ -235,12 +235,12 @@ var faults = []fault{
 	},
 	{
 		alert: "GrantryViewTooOld", what: "etcd hangs",
-		signs:  []sign{shows("/readyz?verbose", `\[-\]etcd`, "`[-]etcd")},
+		signs:  []sign{shows("/readyz?verbose", `\[-\]etcd`, "`[-]etcd failed`")},
 		inject: stopped("etcd"),
 	},
 	{
 		alert: "GrantryDown", what: "the API server hangs",
-		signs:  []sign{shows("/readyz?verbose", `(?i)timeout|unable to connect|deadline exceeded`, "or nothing")},
+		signs:  []sign{shows("/readyz?verbose", `(?i)timeout|unable to connect|deadline exceeded`, "`Unable to connect`, a timeout")},
 		inject: stopped("kube-apiserver"),
 	},
 }
