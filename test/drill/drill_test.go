@@ -66,7 +66,7 @@ func (s *site) drill(t *testing.T, f fault, board *dashboard) row {
 	begun := time.Now()
 	undo := sync.OnceFunc(f.inject(t, s))
 	defer undo() // whatever becomes of the rest
-	met, others := s.wake(t, f, begun)
+	met, others := s.wake(t, f, begun, board)
 	r := row{fault: f, fired: time.Since(begun), others: others}
 	address, _, _ := strings.Cut(met.Labels["instance"], ":")
 	pod := named(s.replicasNow(t, before), address)
@@ -101,10 +101,12 @@ func (s *site) withoutFault(t *testing.T, f fault, part section) {
 	}
 }
 
-// wake waits until the alert fires, and returns it with the names of the others that do.
-func (s *site) wake(t *testing.T, f fault, begun time.Time) (met alert, others []string) {
+// wake waits until the alert fires, and returns it with the names of the others that do. Meanwhile it looks at the
+// dashboard: some queries give something only right after a change.
+func (s *site) wake(t *testing.T, f fault, begun time.Time, board *dashboard) (met alert, others []string) {
 	t.Helper()
 	eventually(t, f.alert+" fires", func() error {
+		board.look(t)
 		fires := s.firing(t.Context())
 		others = slices.DeleteFunc(slices.Sorted(maps.Keys(fires)), func(name string) bool { return name == f.alert })
 		if len(fires[f.alert]) == 0 {
