@@ -133,7 +133,7 @@ func begin(t *testing.T, cluster *harness.Cluster, binary string, args []string)
 // work waits until next to nothing waits to be reconciled. Who decides by what is said at fifty objects a second, long after.
 func (s *started) work(t *testing.T) {
 	t.Helper()
-	eventually(t, 30*time.Minute, func() string {
+	harness.Eventually(t, 30*time.Minute, func() string {
 		time.Sleep(5 * time.Second) // an operator that is ready begins with its work
 		families, err := s.operator.Metrics()
 		if err != nil {
