@@ -26,7 +26,7 @@ func seconds(d, most time.Duration) string {
 // cells are a row's.
 func (r result) cells() []string {
 	return []string{
-		r.name, seconds(r.mended.Sub(r.began), 0), seconds(r.converged.Sub(r.mended), converges), seconds(r.over.Sub(r.returned), converges),
+		r.name, seconds(r.mended.Sub(r.began), 0), seconds(r.converged.Sub(r.mended), converges), seconds(r.over.Sub(r.returned), 0),
 		fmt.Sprint(r.runs), fmt.Sprint(r.children), fmt.Sprint(r.requests), fmt.Sprint(r.kept), fmt.Sprint(r.violations),
 	}
 }
