@@ -44,6 +44,22 @@ type view struct {
 	isProven bool
 	proven   time.Duration // the moment at which the view was the API server's
 	listed   uint64        // the resource version of the last list
+
+	isApplying bool // that list was not the first, and no watch has begun since
+}
+
+// applies reports whether what a list brought, which was not the first, may not be decided by yet.
+func (v *view) applies() bool {
+	v.monitor.mu.Lock()
+	defer v.monitor.mu.Unlock()
+	return v.isApplying
+}
+
+// hasBegun notes that a watch has begun.
+func (v *view) hasBegun() {
+	v.monitor.mu.Lock()
+	defer v.monitor.mu.Unlock()
+	v.isApplying = false
 }
 
 // age is how old the view is.
@@ -84,24 +100,29 @@ func (*lister) IsWatchListSemanticsUnSupported() bool { return true }
 
 // listWatch is the informer's source, followed.
 func (v *view) listWatch() toolscache.ListerWatcher {
-	return &lister{toolscache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			began := v.monitor.now()
-			// As of now, or it would prove nothing; and all at once, or each page would be read from etcd.
-			o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", 0
-			list, err := v.source.ListWithContext(ctx, o)
-			if err != nil {
-				return nil, err
-			}
-			whole, err := meta.ListAccessor(list)
-			if err != nil {
-				return nil, err
-			}
-			v.wasListed(versionOf(whole.GetResourceVersion()), began)
-			return list, nil
-		},
-		WatchFuncWithContext: v.watch,
-	}}
+	return &lister{toolscache.ListWatch{ListWithContextFunc: v.list, WatchFuncWithContext: v.watch}}
+}
+
+// list lists everything.
+func (v *view) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	// As of now, or it would prove nothing; and all at once, or each page would be read from etcd.
+	o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", 0
+	return persist(ctx, v, "list", func() (runtime.Object, error) {
+		began := v.monitor.now()
+		if _, err := v.read(ctx); err != nil { // a list may take long: whether the API server answers is found out before
+			return nil, err
+		}
+		list, err := v.source.ListWithContext(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		whole, err := meta.ListAccessor(list)
+		if err != nil {
+			return nil, err
+		}
+		v.wasListed(versionOf(whole.GetResourceVersion()), began)
+		return list, nil
+	})
 }
 
 // wasListed takes note of a complete list. Only the first proves something: what a later one brings is applied
@@ -110,29 +131,35 @@ func (v *view) wasListed(version uint64, began time.Duration) {
 	v.monitor.mu.Lock()
 	v.listed = version
 	first := !v.isProven
+	v.isApplying = !first
 	v.monitor.mu.Unlock()
 	if first {
 		v.monitor.prove(v, began)
 	}
 }
 
-// watch begins a watch. It returns what the API server refuses, which the reflector knows how to handle, and tries
-// again by itself what did not get through to it: where the last watch ended is still known, and nothing needs to
-// be listed anew.
+// watch begins a watch.
 func (v *view) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	return persist(ctx, v, "begin a watch", func() (watch.Interface, error) { return v.tryWatch(ctx, o) })
+}
+
+// persist does something for a view. It returns what the API server refuses, which the reflector knows how to handle, and
+// tries again by itself what did not get through to it: where the last watch ended is still known, and nothing needs to
+// be listed anew.
+func persist[T any](ctx context.Context, v *view, what string, do func() (T, error)) (T, error) {
 	told := time.Duration(0)
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
-		w, err := v.tryWatch(ctx, o)
+		done, err := do()
 		if err == nil || ctx.Err() != nil || isAnswer(err) {
-			return w, err
+			return done, err
 		}
 		if now := v.monitor.now(); told == 0 || now-told >= tellEach {
 			told = now
-			v.monitor.log.Info("Could not begin a watch", "kind", v.kind, "error", err.Error(), "age", v.age(now).Round(time.Second))
+			v.monitor.log.Info("Could not "+what, "kind", v.kind, "error", err.Error(), "age", v.age(now).Round(time.Second))
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return done, err
 		case <-time.After(pause): //nolint:forbidigo // a pause, not a decision
 		}
 	}
@@ -145,7 +172,7 @@ func isAnswer(err error) bool {
 }
 
 func (v *view) tryWatch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	q := question{asked: v.monitor.now()}
+	q := question{asked: v.monitor.now(), isApplying: v.applies()}
 	present, err := v.read(ctx)
 	if err != nil {
 		return nil, err
@@ -153,11 +180,14 @@ func (v *view) tryWatch(ctx context.Context, o metav1.ListOptions) (watch.Interf
 	switch have := versionOf(o.ResourceVersion); {
 	case have > present: // it was told before it was asked: only a restored etcd is behind what it has said
 		return nil, apierrors.NewResourceExpired(fmt.Sprintf("what is held is of resource version %d, and the API server is at %d", have, present))
-	case have == present && have > 0:
+	case have == present && have > 0 && !q.isApplying:
 		v.monitor.prove(v, q.asked) // nothing has happened since, and no bookmark will say so
 	}
 	q.present = present
 	q.life = v.monitor.lifetime(v)
+	if q.isApplying {
+		q.life = shortLife
+	}
 	o.TimeoutSeconds = new(int64(q.life / time.Second))
 	ctx, cancel := context.WithCancelCause(ctx)
 	timeout := time.AfterFunc(answerTimeout, func() { cancel(errNoAnswer) })
@@ -170,6 +200,7 @@ func (v *view) tryWatch(ctx context.Context, o metav1.ListOptions) (watch.Interf
 		cancel(err)
 		return nil, err
 	}
+	v.hasBegun()
 	return v.follow(w, cancel, q), nil
 }
 
@@ -226,6 +257,9 @@ type question struct {
 	asked   time.Duration
 	present uint64
 	life    time.Duration // after which the API server ends it
+	// isApplying says that there has just been a list, not the first: what it brought may not be decided by yet when the
+	// watch's first events come. It proves nothing; the next one does.
+	isApplying bool
 }
 
 // followed passes on the events of a watch.
@@ -260,7 +294,7 @@ func (v *view) follow(w watch.Interface, cancel context.CancelCauseFunc, q quest
 	time.AfterFunc(q.life+answerTimeout, f.stop) // whoever stands between may keep a watch open that is over
 	go func() {
 		defer close(f.events)
-		answered := false
+		answered := q.isApplying
 		for event := range w.ResultChan() {
 			if (event.Type == watch.Error && apierrors.HasStatusCause(apierrors.FromObject(event.Object), brokenStream)) || f.isStopped() {
 				return // the connection is gone: the next watch goes on where this one was

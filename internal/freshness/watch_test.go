@@ -198,6 +198,63 @@ func TestList_asOfNow(t *testing.T) {
 	}
 }
 
+// TestWatch_afterAnotherList: what was listed anew is not applied yet when the watch after it has its first events, so that
+// these prove nothing; those of the next one do.
+func TestWatch_afterAnotherList(t *testing.T) {
+	t.Parallel()
+	s, v := newScripted(nil, 0, 0)
+	for range 2 {
+		if _, err := v.list(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	proven := func() time.Duration {
+		v.monitor.mu.Lock()
+		defer v.monitor.mu.Unlock()
+		return v.proven
+	}
+	watches := func() {
+		s.watch = watch.NewFake()
+		w, err := v.watch(t.Context(), metav1.ListOptions{ResourceVersion: "9"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Stop()
+		go s.watch.Modify(&v1alpha1.Grant{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "10"}})
+		<-w.ResultChan()
+		go s.watch.Modify(&v1alpha1.Grant{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "11"}})
+		<-w.ResultChan() // only now: the first counts after it is passed on
+	}
+	before := proven()
+	s.watches.Store(1)
+	s.err = errors.New("connection reset by peer") // the next one that begins is the first
+	watches()
+	if proven() != before {
+		t.Error("the watch right after a list proves something")
+	}
+	if *s.asked.TimeoutSeconds != int64(shortLife/time.Second) {
+		t.Errorf("it lives for %d s", *s.asked.TimeoutSeconds)
+	}
+	watches()
+	if proven() <= before {
+		t.Error("the next one proves nothing")
+	}
+}
+
+// TestList_triesAgain: a reflector would wait for up to a minute once the API server is there again.
+func TestList_triesAgain(t *testing.T) {
+	t.Parallel()
+	s, v := newScripted(errors.New("connection refused"), 2, 0)
+	if _, err := v.list(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Error(err)
+	}
+	s.reads.Store(1)
+	s.err = apierrors.NewForbidden(schema.GroupResource{Resource: "grants"}, "", nil)
+	if _, err := v.list(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("what the API server refuses is for the reflector: %v", err)
+	}
+}
+
 // TestWatch_triesAgainWhatDidNotGetThrough: so that the reflector need not list all Grants anew.
 func TestWatch_triesAgainWhatDidNotGetThrough(t *testing.T) {
 	t.Parallel()
