@@ -65,7 +65,7 @@ func (r *ACLReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) erro
 		For(&v1alpha1.ACL{}, builder.WithPredicates(specChanged)).
 		WatchesRawSource(source.Func(r.enqueueCounted))
 	return r.propagation.watch(b).
-		WithOptions(options(concurrency)).
+		WithOptions(policyOptions(concurrency)).
 		Complete(r)
 }
 

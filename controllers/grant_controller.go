@@ -102,7 +102,7 @@ func (r *GrantReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) er
 		b = b.WatchesRawSource(source.Func(r.granters.enqueue))
 	}
 	return r.propagation.watch(b).
-		WithOptions(options(concurrency)).
+		WithOptions(policyOptions(concurrency)).
 		Complete(r)
 }
 

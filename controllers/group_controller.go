@@ -52,6 +52,6 @@ func (r *GroupReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 func (r *GroupReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 	b := ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Group{}, builder.WithPredicates(specChanged))
 	return r.propagation.watch(b).
-		WithOptions(options(concurrency)).
+		WithOptions(policyOptions(concurrency)).
 		Complete(r)
 }

@@ -3,6 +3,7 @@ package controllers
 import (
 	"time"
 
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -30,10 +31,20 @@ const (
 	retryCeiling = 30 * time.Second
 )
 
-// options are a controller's. What has failed is retried by itself: the limiter that a controller has else lets ten
-// objects a second through, and where all of 100,000 have failed, since the API server was away, that is hours.
+// options are those of a controller of runs or Jobs. Each is retried by itself, however many fail.
 func options(concurrency int) controller.Options {
 	return controller.Options{MaxConcurrentReconciles: concurrency, RateLimiter: retryLimiter()}
+}
+
+// retriesEach second, and retriesAtOnce, are what all objects of a kind of the policy have together. The ten that a
+// controller has else are hours where 100,000 have failed, since the API server was away; without a bound one that refuses
+// everything would be asked thousands of times a second.
+const retriesEach, retriesAtOnce = 200, 1000
+
+// policyOptions are those of a controller of ACLs, Grants or Groups, of which it writes nothing but the status.
+func policyOptions(concurrency int) controller.Options {
+	together := &workqueue.TypedBucketRateLimiter[reconcile.Request]{Limiter: rate.NewLimiter(retriesEach, retriesAtOnce)}
+	return controller.Options{MaxConcurrentReconciles: concurrency, RateLimiter: workqueue.NewTypedMaxOfRateLimiter(retryLimiter(), together)}
 }
 
 func retryLimiter() workqueue.TypedRateLimiter[reconcile.Request] {

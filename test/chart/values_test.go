@@ -149,6 +149,7 @@ func TestSchema_refuses(t *testing.T) {
 		{"podDisruptionBudget.maxUnavailable=0", "/podDisruptionBudget/maxUnavailable"},
 		{"podDisruptionBudget.maxUnavailable=2", "/podDisruptionBudget/maxUnavailable"}, // of two
 		{"podDisruptionBudget.maxUnavailable=half", "/podDisruptionBudget/maxUnavailable"},
+		{"podDisruptionBudget.maxUnavailable=51%", "/podDisruptionBudget/maxUnavailable"}, // rounded up
 		{"crds.keep=yes please", "/crds/keep"},
 		{"admission.certificates.source=vault", "/admission/certificates/source"},
 		{"admission.certificates.issuer.name=ours", "/admission/certificates/issuer"},
@@ -162,6 +163,7 @@ func TestSchema_refuses(t *testing.T) {
 		{"extraArgs=--decision-log=all", "/extraArgs"},
 		{"extraArgs={--decision-log=all,--mode=strict}", "/extraArgs/1"}, // the notes would say another
 		{"extraArgs={--leader-elect=false}", "/extraArgs/0"},
+		{"extraArgs={--admission-secret=another}", "/extraArgs/0"}, // the role is for one
 	} {
 		_, err := harness.Helm(t.Context(), "template", "grantry", harness.ChartPath, "--set", tc.set)
 		if err == nil || !strings.Contains(err.Error(), tc.at) {

@@ -64,8 +64,9 @@ func (s *site) drill(t *testing.T, f fault, board *dashboard) row {
 	before := s.replicas(t)
 	t.Logf("the fault: %s", f.what)
 	begun := time.Now()
-	undo := sync.OnceFunc(f.inject(t, s))
-	defer undo() // whatever becomes of the rest
+	mend, once := f.inject(t, s), sync.Once{}
+	undo := func() { once.Do(mend) } // where it ends the test, sync.OnceFunc would panic the second time
+	defer undo()                     // whatever becomes of the rest
 	met, others := s.wake(t, f, begun, board)
 	r := row{fault: f, fired: time.Since(begun), others: others}
 	address, _, _ := strings.Cut(met.Labels["instance"], ":")

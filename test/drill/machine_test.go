@@ -181,6 +181,9 @@ func (s *site) drop(t *testing.T) (goOn func()) {
 	}
 	for _, rule := range rules {
 		iptables(t, append([]string{"iptables", "-w", "-I"}, rule...)...)
+		t.Cleanup(func() { // if it is there still: the machine's other clusters have such addresses, too
+			_ = exec.Command("iptables", append([]string{"-w", "-D"}, rule...)...).Run()
+		})
 	}
 	return func() {
 		for _, rule := range rules {

@@ -8,9 +8,9 @@ import (
 )
 
 // overlap is how long a CA that is not, or no longer, in this replica's Secret stays in the bundle, counted from when
-// this replica first saw it there: far more than API servers need to learn of a new one, and replicas to be replaced by
-// such as have another Secret. Dates in certificates would not do: the CA that comes may be the older one.
-const overlap = time.Hour
+// this replica first saw it there: far more than API servers need to learn of a new one, and an upgrade that has come to
+// a halt needs for its end, with replicas that have another Secret. Dates in certificates would not do: the CA that comes may be the older one.
+const overlap = 24 * time.Hour
 
 // strangers says since when this replica has seen each CA in the bundles that its Secret does not have, by DER bytes.
 type strangers map[string]time.Time

@@ -14,7 +14,7 @@ var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 // ca makes a CA that is valid from a time on.
 func ca(t *testing.T, from time.Time) []byte {
 	t.Helper()
-	artifacts, err := (&rotator.CertRotator{CAName: "test"}).CreateCACert(from, from.Add(24*time.Hour))
+	artifacts, err := (&rotator.CertRotator{CAName: "test"}).CreateCACert(from, from.Add(10*24*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func TestBundleOf(t *testing.T) {
 	t.Parallel()
 	// The current one may be older than those before it: somebody else made it.
 	older, old, current := ca(t, noon.Add(-time.Hour)), ca(t, noon.Add(-time.Minute)), ca(t, noon.Add(-20*time.Hour))
-	expired := ca(t, noon.Add(-48*time.Hour))
+	expired := ca(t, noon.Add(-11*24*time.Hour))
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 	cases := map[string]struct {
 		present, current []byte
@@ -36,13 +36,13 @@ func TestBundleOf(t *testing.T) {
 	}{
 		"the first CA":                       {current: current, at: noon, want: current},
 		"nothing is new":                     {present: current, current: current, at: noon, want: current},
-		"a new one joins the old":            {present: old, current: current, at: noon, want: join(current, old), wantAgain: time.Hour},
-		"and again":                          {present: join(current, old), current: current, at: noon.Add(59 * time.Minute), want: join(current, old), wantAgain: time.Minute},
-		"another replica's may come first":   {present: join(old, current), current: current, at: noon, want: join(old, current), wantAgain: time.Hour},
-		"the old one goes in time":           {present: join(current, old), current: current, at: noon.Add(time.Hour), want: current},
-		"three in a row":                     {present: join(old, older), current: current, at: noon, want: join(current, old, older), wantAgain: time.Hour},
+		"a new one joins the old":            {present: old, current: current, at: noon, want: join(current, old), wantAgain: overlap},
+		"and again":                          {present: join(current, old), current: current, at: noon.Add(overlap - time.Minute), want: join(current, old), wantAgain: time.Minute},
+		"another replica's may come first":   {present: join(old, current), current: current, at: noon, want: join(old, current), wantAgain: overlap},
+		"the old one goes in time":           {present: join(current, old), current: current, at: noon.Add(overlap), want: current},
+		"three in a row":                     {present: join(old, older), current: current, at: noon, want: join(current, old, older), wantAgain: overlap},
 		"an expired one goes at once":        {present: join(expired, current), current: current, at: noon, want: current},
-		"what is no certificate goes":        {present: join([]byte("x\n"), old), current: current, at: noon, want: join(current, old), wantAgain: time.Hour},
+		"what is no certificate goes":        {present: join([]byte("x\n"), old), current: current, at: noon, want: join(current, old), wantAgain: overlap},
 		"a CA that can't be read is not put": {present: old, current: []byte("x"), at: noon, want: old},
 	}
 	for name, tc := range cases {

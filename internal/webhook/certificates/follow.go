@@ -89,7 +89,7 @@ func (c *Certificates) follow(mgr ctrl.Manager, s Settings) error {
 // Reconcile makes the API server trust what is in the Secret, and then serves it.
 func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	current, err := f.read(ctx)
-	if errors.Is(err, errEmpty) {
+	if errors.Is(err, errEmpty) && !f.Foreign {
 		_ = f.notReady(err)
 		return reconcile.Result{}, nil // the rotator fills it in, which is an event
 	}
