@@ -46,7 +46,7 @@ func (o *admissionOptions) bind(f *pflag.FlagSet) {
 }
 
 // server is where the admission webhooks are answered.
-func (o *admissionOptions) server() (*admission.Server, error) {
+func (o *admissionOptions) server(store *policystore.Store) (*admission.Server, error) {
 	if len(o.callers.Names) > 0 && o.callers.CAFile == "" {
 		return nil, errors.New("--admission-client-names: whose certificates these are is for --admission-client-ca to say")
 	}
@@ -55,7 +55,7 @@ func (o *admissionOptions) server() (*admission.Server, error) {
 	}
 	config := &tls.Config{}
 	o.certificates.TLS(config)
-	return &admission.Server{Address: o.address, TLS: config, Callers: o.callers}, nil
+	return &admission.Server{Address: o.address, TLS: config, Callers: o.callers, CanDecide: store.Synced}, nil
 }
 
 // certificateSettings say for what certificates are made.
@@ -78,7 +78,7 @@ func (o *options) setUpAdmission(ctx context.Context, mgr ctrl.Manager, store *p
 	if len(o.admission.dnsNames) == 0 {
 		return nil, errors.New("--admission-dns-names: at least one is needed")
 	}
-	server, err := o.admission.server()
+	server, err := o.admission.server(store)
 	if err != nil {
 		return nil, err
 	}

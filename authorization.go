@@ -46,7 +46,7 @@ func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store,
 		return nil, fmt.Errorf("add the cache of pods: %w", err)
 	}
 	server := &authorization.Server{
-		Address: o.authorization.address, CertDir: o.authorization.certDir, Callers: o.authorization.callers,
+		Address: o.authorization.address, CertDir: o.authorization.certDir, Callers: o.authorization.callers, CanDecide: store.Synced,
 		Handler: observe.traces.Handler("authorize", &authorization.Handler{
 			Authorizer: &authorizer.Authorizer{
 				Policy: store, Clock: clock.RealClock{}, Mode: o.Mode, DefaultInstance: o.DefaultInstance,

@@ -29,6 +29,8 @@ type Server struct {
 	// Callers are who may call. The zero value is everybody: an API server has no certificate for admission webhooks
 	// unless it was given one.
 	Callers serving.Callers
+	// CanDecide says whether there is anything to decide by, if it is set: see serving.Server.
+	CanDecide func() bool
 
 	hooks   webhook.DefaultServer // counts requests
 	serving serving.Server
@@ -51,6 +53,7 @@ func (s *Server) StartedChecker() healthz.Checker { return s.serving.ReadyCheck 
 // Start serves until ctx ends, and then finishes what has begun.
 func (s *Server) Start(ctx context.Context) error {
 	s.serving.Name, s.serving.Address, s.serving.TLS, s.serving.Callers = "admission", s.Address, s.TLS, s.Callers
+	s.serving.CanDecide = s.CanDecide
 	s.serving.Handler = bounded(s.hooks.WebhookMux())
 	return s.serving.Start(ctx)
 }

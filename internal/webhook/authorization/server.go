@@ -28,6 +28,8 @@ type Server struct {
 	// Callers are the common names of the certificates that may call; empty for whatever ca.crt signed.
 	Callers []string
 	Handler http.Handler
+	// CanDecide says whether there is anything to decide by, if it is set: see serving.Server.
+	CanDecide func() bool
 	// Prepare is waited for before anything is served, if it is set.
 	Prepare func(ctx context.Context) error
 
@@ -54,7 +56,7 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the certificate of the authorization webhook: %w", err)
 	}
-	s.serving.Name, s.serving.Address = "authorization", s.Address
+	s.serving.Name, s.serving.Address, s.serving.CanDecide = "authorization", s.Address, s.CanDecide
 	s.serving.TLS = &tls.Config{GetCertificate: certificate.GetCertificate} // serving sets the version
 	s.serving.Callers = serving.Callers{CAFile: filepath.Join(s.CertDir, "ca.crt"), Names: s.Callers}
 	if err := s.serving.Callers.Check(); err != nil {

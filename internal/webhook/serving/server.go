@@ -56,6 +56,9 @@ type Server struct {
 	// Callers are who may call.
 	Callers Callers
 	Handler http.Handler
+	// CanDecide says whether this replica has anything to decide by, if it is set. While it has not, each answer sends its
+	// caller elsewhere: what readiness keeps away are new connections, and an API server goes on with those it has.
+	CanDecide func() bool
 
 	listening atomic.Pointer[net.TCPAddr]
 	drain     drain.Drain
@@ -90,7 +93,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	logger := ctrl.LoggerFrom(ctx).WithName(s.Name)
 	server := &http.Server{
-		Handler: s.drain.Handler(known(s.Handler)), TLSConfig: config, MaxHeaderBytes: maxHeader,
+		Handler: s.drain.Handler(s.elsewhere(known(s.Handler))), TLSConfig: config, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
 		ConnContext: remember, ErrorLog: log.New(&complaints{to: logger, often: rate.Sometimes{Interval: complainEvery}}, "", 0),
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
@@ -115,6 +118,16 @@ func (s *Server) Start(ctx context.Context) error {
 		return finish(ctrl.LoggerInto(context.WithoutCancel(ctx), logger), server, drainTimeout)
 	})
 	return group.Wait()
+}
+
+// elsewhere tells callers to go elsewhere while this replica can't decide.
+func (s *Server) elsewhere(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.CanDecide != nil && !s.CanDecide() {
+			w.Header().Set("Connection", "close") // in HTTP/2 a GOAWAY
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // finish shuts a server down, and cuts off what has not ended by the timeout.
