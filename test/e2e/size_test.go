@@ -57,9 +57,7 @@ func TestSize(t *testing.T) {
 	first := begin(t, cluster, binary, args)
 	began := time.Now()
 	first.work(t)
-	if missing := unready(t, c); missing != "" {
-		t.Errorf("the operator has no work waiting, and these are not in order: %s", missing)
-	}
+	harness.Eventually(t, 5*time.Minute, func() string { return unready(t, c) }) // some are retried
 	t.Logf("kube-apiserver: %.0f MiB resident", apiServerMemory(t, cluster)/(1<<20))
 	t.Logf("first start: all %d Grants, %d ACLs and %d Jobs have a status %s after the operator was ready", grants, acls, jobs, time.Since(began).Round(time.Second))
 	first.stop(t, "first start")
