@@ -5,10 +5,11 @@ package chaos
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/grantry/grantry/test/harness"
 )
 
 // table is a round.
@@ -46,23 +47,8 @@ func (t table) text() string {
 	return out.String()
 }
 
-// The table of docs/chaos.md is between these lines.
-const (
-	reportBegin = "<!-- begin: make chaos-write -->\n"
-	reportEnd   = "<!-- end -->\n"
-)
-
 // writeReport puts the rounds into a Markdown file, in place of those that are there.
 func writeReport(file string, rounds []table) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	before, rest, begun := strings.Cut(string(text), reportBegin)
-	_, after, ended := strings.Cut(rest, reportEnd)
-	if !begun || !ended {
-		return fmt.Errorf("%s has no place for the table", file)
-	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "\n%s.\n", time.Now().UTC().Format("January 2006"))
 	for i, round := range rounds {
@@ -76,5 +62,5 @@ func writeReport(file string, rounds []table) error {
 		fmt.Fprintf(&out, "| %s | %s |\n", f.name, f.tells)
 	}
 	out.WriteString("\n")
-	return os.WriteFile(file, []byte(before+reportBegin+out.String()+reportEnd+after), 0o644)
+	return harness.WriteReport(file, "chaos-write", out.String())
 }

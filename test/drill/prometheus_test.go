@@ -232,15 +232,5 @@ func (p *prometheus) firing(ctx context.Context) map[string][]alert {
 // eventually waits for something to come true.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(500 * time.Millisecond)
-	}
+	harness.Retry(t, patience, 500*time.Millisecond, what, try)
 }

@@ -3,10 +3,11 @@ package drill
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/grantry/grantry/test/harness"
 )
 
 // row is what a fault came to.
@@ -39,23 +40,8 @@ func (r report) text() string {
 	return out.String()
 }
 
-// The table of docs/operations/drill.md is between these lines.
-const (
-	reportBegin = "<!-- begin: make drill-write -->\n"
-	reportEnd   = "<!-- end -->\n"
-)
-
 // write puts the report into a Markdown file, in place of the one that is there.
 func (r report) write(file string) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	before, rest, begun := strings.Cut(string(text), reportBegin)
-	_, after, ended := strings.Cut(rest, reportEnd)
-	if !begun || !ended {
-		return fmt.Errorf("%s has no place for the table", file)
-	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "\n%s.\n\n| alert | fault | fired after, s | found by | beside it |\n|---|---|---|---|---|\n", time.Now().UTC().Format("January 2006"))
 	for _, row := range r {
@@ -66,5 +52,5 @@ func (r report) write(file string) error {
 		fmt.Fprintf(&out, "| `%s` | %s | %.0f | %s | %s |\n", row.fault.alert, row.fault.what, row.fired.Seconds(), row.found(), others)
 	}
 	out.WriteString("\n")
-	return os.WriteFile(file, []byte(before+reportBegin+out.String()+reportEnd+after), 0o644)
+	return harness.WriteReport(file, "drill-write", out.String())
 }

@@ -143,6 +143,20 @@ func (o *Operator) awaitReady(tb testing.TB) {
 	}
 }
 
+// Retry fails a test unless something succeeds within a time. There is a pause between two attempts.
+func Retry(tb testing.TB, within, pause time.Duration, what string, try func() error) {
+	tb.Helper()
+	for deadline := time.Now().Add(within); ; time.Sleep(pause) {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("%s: %v", what, err)
+		}
+	}
+}
+
 // Eventually fails a test unless a condition comes true within a time. The condition says what it still waits for.
 func Eventually(tb testing.TB, within time.Duration, condition func() (waitsFor string)) {
 	tb.Helper()

@@ -127,17 +127,7 @@ func (s *site) helm(t *testing.T, args ...string) string {
 // eventually waits for something to come true.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
+	harness.Retry(t, patience, 200*time.Millisecond, what, try)
 }
 
 // version is a chart with its image.

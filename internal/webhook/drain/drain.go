@@ -21,9 +21,12 @@ const Farewell = time.Second
 type Drain struct{ leaving atomic.Bool }
 
 // Handler is next, and tells callers to go elsewhere once the server is about to stop.
-func (d *Drain) Handler(next http.Handler) http.Handler {
+func (d *Drain) Handler(next http.Handler) http.Handler { return Elsewhere(next, d.leaving.Load) }
+
+// Elsewhere is next, and gives up a caller's connection with the answer whenever isTo says so.
+func Elsewhere(next http.Handler, isTo func() bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if d.leaving.Load() {
+		if isTo() {
 			w.Header().Set("Connection", "close") // in HTTP/2 a GOAWAY
 		}
 		next.ServeHTTP(w, r)

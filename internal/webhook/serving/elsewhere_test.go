@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+
+	"github.com/grantry/grantry/internal/webhook/drain"
 )
 
 // TestElsewhere: on HTTP/2, as API servers speak it, a caller leaves a replica that can't decide with the first answer,
@@ -13,9 +15,9 @@ func TestElsewhere(t *testing.T) {
 	t.Parallel()
 	var can atomic.Bool
 	s := &Server{CanDecide: can.Load}
-	server := httptest.NewUnstartedServer(s.elsewhere(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(drain.Elsewhere(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(r.RemoteAddr)) // to a recorder of a test
-	})))
+	}), s.cannotDecide))
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	t.Cleanup(server.Close)

@@ -93,7 +93,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	logger := ctrl.LoggerFrom(ctx).WithName(s.Name)
 	server := &http.Server{
-		Handler: s.drain.Handler(s.elsewhere(known(s.Handler))), TLSConfig: config, MaxHeaderBytes: maxHeader,
+		Handler: s.drain.Handler(drain.Elsewhere(known(s.Handler), s.cannotDecide)), TLSConfig: config, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
 		ConnContext: remember, ErrorLog: log.New(&complaints{to: logger, often: rate.Sometimes{Interval: complainEvery}}, "", 0),
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
@@ -120,15 +120,8 @@ func (s *Server) Start(ctx context.Context) error {
 	return group.Wait()
 }
 
-// elsewhere tells callers to go elsewhere while this replica can't decide.
-func (s *Server) elsewhere(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.CanDecide != nil && !s.CanDecide() {
-			w.Header().Set("Connection", "close") // in HTTP/2 a GOAWAY
-		}
-		next.ServeHTTP(w, r)
-	})
-}
+// cannotDecide reports whether callers do better elsewhere.
+func (s *Server) cannotDecide() bool { return s.CanDecide != nil && !s.CanDecide() }
 
 // finish shuts a server down, and cuts off what has not ended by the timeout.
 func finish(ctx context.Context, server *http.Server, timeout time.Duration) error {
