@@ -23,8 +23,6 @@ import (
 const (
 	mostStart  = 15 * time.Second
 	mostMemory = 1 << 30 // bytes
-	// apiServerLimit is what the API server keeps within if it can.
-	apiServerLimit = "12GiB"
 )
 
 // TestSize measures an operator on a cluster with as many Grants as GRANTS says, a fifth as many ACLs and a tenth as many
@@ -34,11 +32,7 @@ const (
 func TestSize(t *testing.T) {
 	grants := number(t, "GRANTS", 1000, "bench-size")
 	acls, jobs := grants/5, grants/10
-	t.Setenv("GOMEMLIMIT", apiServerLimit) // or the machine has none left for what is measured
-	cluster, c, binary := start(t, "--kwok-nodes=10")
-	if err := os.Unsetenv("GOMEMLIMIT"); err != nil {
-		t.Fatal(err)
-	}
+	cluster, c, binary := startWithin(t, harness.Crowded, "--kwok-nodes=10")
 	const ns = "size"
 	create(t, c, namespace(ns))
 	createAll(t, c, acls, func(i int) client.Object {

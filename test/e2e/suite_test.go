@@ -34,9 +34,15 @@ const writers = 32
 // start brings up a cluster for a test, with a client that has no limits.
 func start(t *testing.T, upArgs ...string) (*harness.Cluster, client.Client, string) {
 	t.Helper()
+	return startWithin(t, "", upArgs...)
+}
+
+// startWithin is start with a limit of the cluster's memory.
+func startWithin(t *testing.T, memoryLimit string, upArgs ...string) (*harness.Cluster, client.Client, string) {
+	t.Helper()
 	ctrl.SetLogger(logr.Discard()) // what fails is said by the tests
 	cluster := harness.Start(t, harness.Options{
-		Name: fmt.Sprintf("e2e-%d", os.Getpid()), Nodes: "kwok", UpArgs: upArgs,
+		Name: fmt.Sprintf("e2e-%d", os.Getpid()), Nodes: "kwok", UpArgs: upArgs, MemoryLimit: memoryLimit,
 	})
 	cluster.TellLog(t, 16<<10)
 	t.Cleanup(func() {

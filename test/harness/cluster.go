@@ -38,11 +38,17 @@ type Options struct {
 	Bare bool
 	// UpArgs are further arguments of devcluster up.
 	UpArgs []string
+	// MemoryLimit is what each program of the cluster keeps within if it can, in the form of Go's GOMEMLIMIT. Without one
+	// an API server takes what it finds.
+	MemoryLimit string
 	// Detach lets the cluster outlive this process.
 	Detach bool
 	// Log receives progress.
 	Log io.Writer
 }
+
+// Crowded is the MemoryLimit of a cluster with 100,000 objects: it leaves as much of 24 GiB as is needed beside it.
+const Crowded = "14GiB"
 
 // Cluster is a running development cluster with Grantry's CRDs, RBAC and admission policies in it.
 type Cluster struct {
@@ -102,7 +108,11 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if !o.Detach {
 		args = append(args, "--owner-pid", strconv.Itoa(os.Getpid()))
 	}
-	if _, err := c.devcluster(ctx, append(args, o.UpArgs...)...); err != nil {
+	var environment []string
+	if o.MemoryLimit != "" {
+		environment = []string{"GOMEMLIMIT=" + o.MemoryLimit}
+	}
+	if _, err := c.devclusterIn(ctx, environment, append(args, o.UpArgs...)...); err != nil {
 		return nil, err
 	}
 	if err := c.describe(ctx); err != nil {
@@ -259,9 +269,14 @@ func (c *Cluster) KubectlPatiently(ctx context.Context, limit time.Duration, use
 
 // devcluster runs hack/devcluster; its progress goes to the log, its result is returned.
 func (c *Cluster) devcluster(ctx context.Context, args ...string) (string, error) {
+	return c.devclusterIn(ctx, nil, args...)
+}
+
+// devclusterIn is devcluster with more in its environment.
+func (c *Cluster) devclusterIn(ctx context.Context, environment []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"run", "-C", filepath.Join(c.root, "hack/devcluster"), "."}, args...)...)
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, c.log
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), environment...), &out, c.log
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("devcluster %s: %w", strings.Join(args, " "), err)
 	}

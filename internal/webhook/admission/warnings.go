@@ -3,6 +3,7 @@ package admission
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	rules "github.com/grantry/grantry/internal/admission"
@@ -127,14 +128,17 @@ func (s Settings) jobsUnder(r *rules.Request, resources []permission.Resource) (
 			continue
 		}
 		list, err := r.Jobs(space)
-		if err != nil || len(list) == 0 {
+		if err != nil {
 			continue
 		}
-		readsAll, err := r.Ask(rules.Question{Verb: "list", Group: v1alpha1.GroupVersion.Group, Resource: "jobs", Namespace: space})
+		readsAll := sync.OnceValue(func() bool { // asked only where it matters: it is a request to the API server
+			yes, err := r.Ask(rules.Question{Verb: "list", Group: v1alpha1.GroupVersion.Group, Resource: "jobs", Namespace: space})
+			return err == nil && yes
+		})
 		for i := range list {
-			job := impactOn(&list[i])
-			if isCovered(resources, job.Resource) && ((err == nil && readsAll) || r.Holds(permission.Read, job.Resource)) {
-				jobs = append(jobs, job)
+			resource := permission.JobResource(list[i].Namespace, list[i].Name)
+			if isCovered(resources, resource) && (r.Holds(permission.Read, resource) || readsAll()) {
+				jobs = append(jobs, impactOn(&list[i]))
 			}
 		}
 	}
