@@ -3,6 +3,7 @@ package freshness
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -140,6 +142,7 @@ type scripted struct {
 	reads, watches atomic.Int32 // so many fail, one after the other
 	err            error
 	present        string // the version that a list has
+	pages          int    // that it has still to give of the list
 	listed, asked  metav1.ListOptions
 	watch          *watch.FakeWatcher
 }
@@ -149,7 +152,14 @@ func (s *scripted) ListWithContext(_ context.Context, o metav1.ListOptions) (run
 	if s.reads.Add(-1) >= 0 {
 		return nil, s.err
 	}
-	return &v1alpha1.GrantList{ListMeta: metav1.ListMeta{ResourceVersion: s.present}}, nil
+	list := &v1alpha1.GrantList{ListMeta: metav1.ListMeta{ResourceVersion: s.present}}
+	if o.Limit > 0 {
+		if s.pages--; s.pages > 0 {
+			list.Continue = "page"
+		}
+		list.Items = []v1alpha1.Grant{{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(s.pages)}}}
+	}
+	return list, nil
 }
 
 func (s *scripted) WatchWithContext(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
@@ -179,7 +189,7 @@ func TestList_asOfNow(t *testing.T) {
 	if _, err := toolscache.ToListerWatcherWithContext(source).ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "0", Limit: 500}); err != nil {
 		t.Fatal(err)
 	}
-	if s.listed.ResourceVersion != "" || s.listed.Limit != 0 {
+	if s.listed.ResourceVersion != "" || s.listed.Limit != pageSize {
 		t.Errorf("asked for %+v", s.listed)
 	}
 	if !v.isProven || v.proven < before || v.monitor.Listed("grant") != 9 {
@@ -195,6 +205,20 @@ func TestList_asOfNow(t *testing.T) {
 	}
 	if !watchlist.DoesClientNotSupportWatchListSemantics(source) {
 		t.Error("the reflector would not list")
+	}
+}
+
+// TestList_inPages: all of them are in what the informer gets, and the first one's version is the list's.
+func TestList_inPages(t *testing.T) {
+	t.Parallel()
+	s, v := newScripted(nil, 0, 0)
+	s.pages = 3
+	list, err := v.list(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := meta.LenList(list); n != 3 || s.pages != 0 || s.listed.Continue != "page" || v.monitor.Listed("grant") != 9 {
+		t.Errorf("%d objects, %d pages left, asked last for %+v, version %d", n, s.pages, s.listed, v.monitor.Listed("grant"))
 	}
 }
 
