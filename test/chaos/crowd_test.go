@@ -13,6 +13,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 )
@@ -27,22 +28,28 @@ const (
 // grants is how many Grants are created: what GRANTS says.
 func grants() string { return cmp.Or(os.Getenv("GRANTS"), "100000") }
 
-// crowd creates Grants on other Jobs; the function that it returns does, and ends when they are there.
+// crowd lets dave create Grants on other Jobs, which he may by a Grant of "full"; the function that it returns does, and
+// ends when they are there.
 func crowd(t *testing.T, s *site) func() {
 	t.Helper()
 	n, err := strconv.Atoi(grants())
 	if err != nil || n < 1 {
 		t.Fatalf("GRANTS=%q is not a number of at least 1", grants())
 	}
-	for i := range (n + grantsEach - 1) / grantsEach {
-		name := fmt.Sprintf("crowd-%d", i)
-		s.insist(t, "create an ACL", func(ctx context.Context) error {
-			return orThere(s.admin.Create(ctx, &v1alpha1.ACL{
-				ObjectMeta: metav1.ObjectMeta{Name: name},
-				Spec:       v1alpha1.ACLSpec{Jobs: &v1alpha1.JobsResource{Namespace: space, Path: name}},
-			}))
-		})
+	create := func(object client.Object) {
+		s.insist(t, "create "+object.GetName(), func(ctx context.Context) error { return orThere(s.admin.Create(ctx, object)) })
 	}
+	create(acl("crowd", "crowd"))
+	create(&v1alpha1.ACL{ObjectMeta: metav1.ObjectMeta{Name: "policy"}, Spec: v1alpha1.ACLSpec{Resource: "dcos:adminrouter:acs"}})
+	for _, name := range []string{"crowd", "policy"} { // what he may hand out, and that he may write policy at all
+		create(grant("dave-"+name, name, "dave", v1alpha1.ActionFull))
+	}
+	for i := range (n + grantsEach - 1) / grantsEach {
+		create(acl(fmt.Sprintf("crowd-%d", i), fmt.Sprintf("crowd.part%d", i)))
+	}
+	s.eventually(t, waitFor, "dave may create Grants", func() bool {
+		return s.users["dave"].Create(t.Context(), grant("crowd", "crowd-0", "nobody", v1alpha1.ActionRead), client.DryRunAll) == nil
+	})
 	var group sync.WaitGroup
 	next := make(chan int)
 	for range writers {
@@ -50,7 +57,7 @@ func crowd(t *testing.T, s *site) func() {
 			for i := range next {
 				name := fmt.Sprintf("crowd-%d", i)
 				g := grant(name, fmt.Sprintf("crowd-%d", i/grantsEach), fmt.Sprintf("user-%d", i%5000), v1alpha1.ActionRead)
-				for orThere(s.admin.Create(t.Context(), g.DeepCopy())) != nil && t.Context().Err() == nil {
+				for orThere(s.users["dave"].Create(t.Context(), g.DeepCopy())) != nil && t.Context().Err() == nil {
 					time.Sleep(100 * time.Millisecond)
 				}
 			}

@@ -25,6 +25,9 @@ const (
 	runEach = 400 * time.Millisecond
 	// askEach is how long each of the others waits between two requests of a kind.
 	askEach = 300 * time.Millisecond
+	// jobsEach is how many Jobs each team has of which runs are created, and runsEach how many of one before the next one's
+	// turn comes: the history of a Job keeps 1,000.
+	jobsEach, runsEach = 8, 500
 )
 
 // owners are of the Jobs, by team. alice may always launch and read hers, bob never, and carol now and then not. dave
@@ -41,12 +44,14 @@ func (s *site) populate(t *testing.T) {
 	for team, owner := range owners {
 		objects = append(
 			objects,
-			&v1alpha1.ACL{ObjectMeta: metav1.ObjectMeta{Name: "team-" + team}, Spec: v1alpha1.ACLSpec{Jobs: &v1alpha1.JobsResource{Namespace: space, Path: "team-" + team}}},
+			acl("team-"+team, "team-"+team),
 			&v1alpha1.ACL{ObjectMeta: metav1.ObjectMeta{Name: "tasks-" + team}, Spec: v1alpha1.ACLSpec{Resource: "dcos:mesos:master:task:app_id:/" + space + "/team-" + team}},
 			grant("tasks-"+team, "tasks-"+team, owner, v1alpha1.ActionCreate),
 			grant("dave-"+team, "team-"+team, "dave", v1alpha1.ActionRun),
-			job("team-"+team+".ondemand", owner),
 		)
+		for i := range jobsEach {
+			objects = append(objects, job(onDemand(team, i), owner))
+		}
 		if owner != "bob" {
 			objects = append(objects, owned(team))
 		}
@@ -69,6 +74,14 @@ func owned(team string) *v1alpha1.Grant {
 	return grant("own-"+team, "team-"+team, owners[team], v1alpha1.ActionRead, v1alpha1.ActionRun)
 }
 
+// acl protects a part of the Jobs.
+func acl(name, path string) *v1alpha1.ACL {
+	return &v1alpha1.ACL{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       v1alpha1.ACLSpec{Jobs: &v1alpha1.JobsResource{Namespace: space, Path: path}},
+	}
+}
+
 func grant(name, acl, user string, actions ...v1alpha1.Action) *v1alpha1.Grant {
 	return &v1alpha1.Grant{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -77,6 +90,9 @@ func grant(name, acl, user string, actions ...v1alpha1.Action) *v1alpha1.Grant {
 		},
 	}
 }
+
+// onDemand is the name of one of a team's Jobs.
+func onDemand(team string, i int) string { return fmt.Sprintf("team-%s.ondemand%d", team, i) }
 
 func job(name, owner string) *v1alpha1.Job {
 	keep := int32(1000) // all: a run that is gone is lost
@@ -130,7 +146,7 @@ func (s *site) createRuns(ctx context.Context) {
 		name := fmt.Sprintf("%s-%06d", team, i)
 		group.Go(func() {
 			s.request(ctx, ledger.Request{User: "dave", What: "create a run of team-" + team, Creates: name}, func() error {
-				return s.users["dave"].Create(context.WithoutCancel(ctx), jobRun(name, "team-"+team+".ondemand"))
+				return s.users["dave"].Create(context.WithoutCancel(ctx), jobRun(name, onDemand(team, i/len(teams)/runsEach%jobsEach)))
 			})
 		})
 		time.Sleep(runEach)
@@ -153,7 +169,7 @@ type question struct {
 }
 
 func (s *site) questions(user, team string) []question {
-	c, name := s.users[user], "team-"+team+".ondemand"
+	c, name := s.users[user], onDemand(team, 0)
 	return []question{
 		{"get the Job of team-" + team, v1alpha1.ActionRead, func(ctx context.Context) error {
 			return c.Get(ctx, client.ObjectKey{Namespace: space, Name: name}, &v1alpha1.Job{})
