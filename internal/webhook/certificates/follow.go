@@ -166,7 +166,11 @@ func (f *follower) trust(ctx context.Context, current *served) (again time.Durat
 		if patch == nil {
 			continue
 		}
-		if err := f.client.Patch(ctx, configuration, client.RawPatch(types.JSONPatchType, patch)); err != nil {
+		err = f.client.Patch(ctx, configuration, client.RawPatch(types.JSONPatchType, patch))
+		if apierrors.IsInvalid(err) { // the test of the version; the API server's own words don't say so
+			return 0, fmt.Errorf("put the CA into the %T: somebody else has written it meanwhile; it is tried again: %w", configuration, err)
+		}
+		if err != nil {
 			return 0, fmt.Errorf("put the CA into the %T: %w", configuration, err)
 		}
 		ctrl.LoggerFrom(ctx).Info("Put the CA into a webhook configuration", "configuration", fmt.Sprintf("%T", configuration))
