@@ -204,6 +204,10 @@ test-oldest: ## Run the tests that need an API server, and those of pods, on the
 		CI=true go test -tags e2e -count=1 -timeout=60m -p=1 ./test/e2e/pods; \
 		CI=true go test -tags e2e -count=1 -timeout=60m -run '^TestRealPods$$' ./test/authorization
 
+.PHONY: e2e-oldest
+e2e-oldest: ## Run make e2e on it.
+	unset KUBEBUILDER_ASSETS; GRANTRY_KUBERNETES=oldest $(MAKE) e2e
+
 .PHONY: test-kueue
 test-kueue: ## Run Grantry beside Kueue's own manager, which takes minutes to build the first time.
 	$(API_SERVER) go test -tags e2e -count=1 -v -timeout=60m ./test/kueue

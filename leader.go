@@ -41,7 +41,7 @@ func (o *options) campaign(mgr ctrl.Manager, store *policystore.Store, leases *r
 			if !mgr.GetCache().WaitForCacheSync(ctx) {
 				return errors.New("the caches did not fill")
 			}
-			return store.WaitSynced(ctx) // or the work on 100,000 objects would hold up the replica's being ready
+			return store.WaitSynced(ctx) // nothing is launched without it, and work on 100,000 objects would hold it up
 		},
 		Work: func(ctx context.Context) error { return o.lead(ctx, mgr, store, leases) },
 	}, nil

@@ -31,8 +31,8 @@ const (
 	// firstRetry and lastRetry are the pauses between attempts to begin a watch: short, because nothing is decided
 	// meanwhile.
 	firstRetry, lastRetry = 200 * time.Millisecond, 2 * time.Second
-	// pageSize is how many objects are in one answer to a list: some 15 MB of Grants. With 100,000 in one answer, which is
-	// all there before the first is read, a start took half as much memory again.
+	// pageSize is how many objects are in one answer to a list: some 15 MB of Grants. An answer is all in memory
+	// before the first of them is read.
 	pageSize = 5_000
 	// tellEach is how often the log has it that attempts fail.
 	tellEach = 10 * time.Second
@@ -107,15 +107,18 @@ func (v *view) listWatch() toolscache.ListerWatcher {
 	return &lister{toolscache.ListWatch{ListWithContextFunc: v.list, WatchFuncWithContext: v.watch}}
 }
 
-// list lists everything, page by page. All pages are of the first one's version.
+// list lists everything, page by page. All pages are of the first one's version; should the API server have forgotten that
+// meanwhile, everything comes anew in one answer.
 func (v *view) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", pageSize // as of now, or it would prove nothing
 	return persist(ctx, v, "list", func() (runtime.Object, error) {
 		began := v.monitor.now()
-		if _, err := v.read(ctx); err != nil { // a list may take long: whether the API server answers is found out before
+		// A list may take long: whether the API server answers is found out before. And until its cache is full, which that
+		// waits for, it would read each page from etcd.
+		if _, err := v.read(ctx); err != nil {
 			return nil, err
 		}
-		list, _, err := pager.New(v.source.ListWithContext).List(ctx, o)
+		list, _, err := pager.New(v.source.ListWithContext).ListWithAlloc(ctx, o) // else one object would keep its whole page
 		if err != nil {
 			return nil, err
 		}

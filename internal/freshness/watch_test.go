@@ -3,11 +3,11 @@ package freshness
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -141,8 +141,8 @@ func TestKindOf(t *testing.T) {
 type scripted struct {
 	reads, watches atomic.Int32 // so many fail, one after the other
 	err            error
-	present        string // the version that a list has
-	pages          int    // that it has still to give of the list
+	present        string             // the version that a list has
+	pages          [][]v1alpha1.Grant // that it has still to give of the list; nil is one that is forgotten
 	listed, asked  metav1.ListOptions
 	watch          *watch.FakeWatcher
 }
@@ -153,11 +153,17 @@ func (s *scripted) ListWithContext(_ context.Context, o metav1.ListOptions) (run
 		return nil, s.err
 	}
 	list := &v1alpha1.GrantList{ListMeta: metav1.ListMeta{ResourceVersion: s.present}}
-	if o.Limit > 0 {
-		if s.pages--; s.pages > 0 {
-			list.Continue = "page"
-		}
-		list.Items = []v1alpha1.Grant{{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(s.pages)}}}
+	if o.FieldSelector != "" || len(s.pages) == 0 { // a read, or one page that is empty
+		return list, nil
+	}
+	page := s.pages[0]
+	if s.pages = s.pages[1:]; page == nil {
+		return nil, apierrors.NewResourceExpired("forgotten")
+	}
+	list.Items = page
+	if o.Limit > 0 && len(s.pages) > 0 {
+		list.Continue = "page"
+		s.present += "0" // a page says its own version if it is not the first's
 	}
 	return list, nil
 }
@@ -175,7 +181,7 @@ func newScripted(err error, reads, watches int32) (*scripted, *view) {
 	s.reads.Store(reads)
 	s.watches.Store(watches)
 	m := New(time.Minute, clock.RealClock{}, logr.Discard())
-	v := &view{monitor: m, kind: "grant", source: s}
+	v := &view{monitor: m, kind: "grant", nobody: nobody, source: s}
 	m.views = []*view{v}
 	return s, v
 }
@@ -208,17 +214,40 @@ func TestList_asOfNow(t *testing.T) {
 	}
 }
 
-// TestList_inPages: all of them are in what the informer gets, and the first one's version is the list's.
+// TestList_inPages: the informer gets what is on all of them, of the first one's version, and not in the pages' own memory,
+// which one object that stays would keep. A page that the API server has forgotten makes it list anew.
 func TestList_inPages(t *testing.T) {
 	t.Parallel()
-	s, v := newScripted(nil, 0, 0)
-	s.pages = 3
-	list, err := v.list(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
+	page := func(names ...string) (page []v1alpha1.Grant) {
+		for _, name := range names {
+			page = append(page, v1alpha1.Grant{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		}
+		return page
 	}
-	if n := meta.LenList(list); n != 3 || s.pages != 0 || s.listed.Continue != "page" || v.monitor.Listed("grant") != 9 {
-		t.Errorf("%d objects, %d pages left, asked last for %+v, version %d", n, s.pages, s.listed, v.monitor.Listed("grant"))
+	first := page("a", "b")
+	for name, pages := range map[string][][]v1alpha1.Grant{
+		"all there": {first, page("c"), page("d")}, "forgotten": {page("x"), nil, page("a", "b", "c", "d")},
+	} {
+		s, v := newScripted(nil, 0, 0)
+		s.pages = pages
+		list, err := v.list(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		_ = meta.EachListItem(list, func(o runtime.Object) error {
+			if o == runtime.Object(&first[0]) {
+				t.Error("an object of the page itself")
+			}
+			names = append(names, o.(*v1alpha1.Grant).Name)
+			return nil
+		})
+		if strings.Join(names, "") != "abcd" {
+			t.Errorf("%s: %q", name, names)
+		}
+		if got := v.monitor.Listed("grant"); name == "all there" && got != 9 {
+			t.Errorf("%s: version %d", name, got)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/grantry/grantry/api/v1alpha1"
+	"github.com/grantry/grantry/test/harness"
 )
 
 const (
@@ -47,18 +48,18 @@ func crowd(t *testing.T, s *site) func() {
 	for i := range (n + grantsEach - 1) / grantsEach {
 		create(acl(fmt.Sprintf("crowd-%d", i), fmt.Sprintf("crowd.part%d", i)))
 	}
-	s.eventually(t, waitFor, "dave may create Grants", func() bool {
-		return s.users["dave"].Create(t.Context(), grant("crowd", "crowd-0", "nobody", v1alpha1.ActionRead), client.DryRunAll) == nil
+	harness.Retry(t, waitFor, time.Second, "dave creates a Grant", func() error {
+		return s.users["dave"].Create(t.Context(), grant("crowd", "crowd-0", "nobody", v1alpha1.ActionRead), client.DryRunAll)
 	})
 	var group sync.WaitGroup
 	next := make(chan int)
 	for range writers {
 		group.Go(func() {
 			for i := range next {
-				name := fmt.Sprintf("crowd-%d", i)
-				g := grant(name, fmt.Sprintf("crowd-%d", i/grantsEach), fmt.Sprintf("user-%d", i%5000), v1alpha1.ActionRead)
-				for orThere(s.users["dave"].Create(t.Context(), g.DeepCopy())) != nil && t.Context().Err() == nil {
-					time.Sleep(100 * time.Millisecond)
+				g := grant(fmt.Sprintf("crowd-%d", i), fmt.Sprintf("crowd-%d", i/grantsEach), fmt.Sprintf("user-%d", i%5000), v1alpha1.ActionRead)
+				try := func(ctx context.Context) error { return orThere(s.users["dave"].Create(ctx, g.DeepCopy())) }
+				if err := persist(t.Context(), try); err != nil {
+					t.Errorf("dave creates Grant %s: %v", g.Name, err)
 				}
 			}
 		})

@@ -26,7 +26,8 @@ const (
 	// askEach is how long each of the others waits between two requests of a kind.
 	askEach = 300 * time.Millisecond
 	// jobsEach is how many Jobs each team has of which runs are created, and runsEach how many of one before the next one's
-	// turn comes: the history of a Job keeps 1,000.
+	// turn comes: the history of a Job keeps 1,000. The first one's turn comes again after 12,000 runs, which is more than an
+	// hour; a round takes half of one.
 	jobsEach, runsEach = 8, 500
 )
 

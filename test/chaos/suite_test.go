@@ -72,7 +72,7 @@ func newSite(t *testing.T, chosen []fault) *site {
 		s.disk = newDisk(t)
 		args = append(args, "--etcd-arg=--data-dir="+s.disk.directory)
 	}
-	s.Cluster = harness.Start(t, harness.Options{Name: fmt.Sprintf("chaos-%d", os.Getpid()), Nodes: "kwok", Mode: "strict", UpArgs: args, MemoryLimit: harness.Crowded})
+	s.Cluster = harness.Start(t, harness.Options{Name: fmt.Sprintf("chaos-%d", os.Getpid()), Nodes: "kwok", Mode: "strict", UpArgs: args, MemoryLimit: harness.CrowdedLimit})
 	s.TellLog(t, 16<<10)
 	var err error
 	if s.program, err = s.BuildOperator(t.Context()); err != nil {

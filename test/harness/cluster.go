@@ -47,8 +47,9 @@ type Options struct {
 	Log io.Writer
 }
 
-// Crowded is the MemoryLimit of a cluster with 100,000 objects: it leaves as much of 24 GiB as is needed beside it.
-const Crowded = "14GiB"
+// CrowdedLimit is the MemoryLimit of a cluster with 100,000 objects on a machine with 24 GiB. Of its programs the API server
+// alone comes near it.
+const CrowdedLimit = "14GiB"
 
 // Cluster is a running development cluster with Grantry's CRDs, RBAC and admission policies in it.
 type Cluster struct {

@@ -17,7 +17,7 @@ func WriteReport(file, target, report string) error {
 	before, rest, begun := strings.Cut(string(text), begin)
 	_, after, ended := strings.Cut(rest, end)
 	if !begun || !ended {
-		return fmt.Errorf("%s has no place for the table", file)
+		return fmt.Errorf("%s has no lines %q and %q", file, begin, end)
 	}
 	return os.WriteFile(file, []byte(before+begin+report+end+after), 0o644)
 }

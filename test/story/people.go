@@ -2,6 +2,7 @@ package story
 
 import (
 	"fmt"
+	"os"
 	"strings"
 )
 
@@ -10,10 +11,14 @@ import (
 func (s *story) tellPeople() {
 	s.chapter("alice and bob ask the API server themselves: RBAC gives them nothing")
 	s.allowed("alice", "", `dev\.batch\.job1`, "get", "gjob", "dev.batch.job1", "-n", "metronome")
-	s.refused("alice", "", `user alice may not "read" on jobs marketing\.email\.campaign1 in metronome`,
+	who := "grantry: "
+	if os.Getenv("GRANTRY_KUBERNETES") == "oldest" { // its API server doesn't name the authorizer
+		who = ""
+	}
+	s.refused("alice", "", who+`user alice may not "read" on jobs marketing\.email\.campaign1 in metronome`,
 		"get", "gjob", "marketing.email.campaign1", "-n", "metronome")
 	s.allowed("bob", "", `marketing\.email\.campaign1`, "get", "gjob", "marketing.email.campaign1", "-n", "metronome")
-	s.refused("bob", "", `user bob may not "read" on jobs dev\.batch\.job1 in metronome`, "get", "gjob", "dev.batch.job1", "-n", "metronome")
+	s.refused("bob", "", who+`user bob may not "read" on jobs dev\.batch\.job1 in metronome`, "get", "gjob", "dev.batch.job1", "-n", "metronome")
 
 	s.chapter("A list is what a label pins to a group; all jobs are not alice's to list")
 	s.allowed("alice", "", `(?s)^NAME[^\n]*\ndev\.batch\.job1 [^\n]*\ndev\.batch\.job2 [^\n]*\n$`, "get", "gjob", "-n", "metronome", "-l", "in.grantry.dev/dev.batch")

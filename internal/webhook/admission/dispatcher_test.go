@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,6 +84,22 @@ func TestHandler_dispatches(t *testing.T) {
 				t.Errorf("warned (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestDispatcher_asksRBACWhereItMatters: for a warning, only about Jobs that the change covers.
+func TestDispatcher_asksRBACWhereItMatters(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]int32{"ops.other": 0, "dev.batch.a": 1} {
+		d, asked := dispatch(t, nil, newJob(name)), atomic.Int32{}
+		d.reviews = rbac{asked: &asked}
+		r := review{user: "alice", operation: admissionv1.Create, resource: "grants", object: writtenBy("alice", newGrant("g", "dev-batch", "bob"))}
+		if got := post(t, d, validate, r.body(t)); !got.Allowed {
+			t.Errorf("refused: %+v", got.Result)
+		}
+		if asked.Load() != want {
+			t.Errorf("with Job %s: %d questions, want %d", name, asked.Load(), want)
+		}
 	}
 }
 

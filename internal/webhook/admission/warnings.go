@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/util/sets"
+
 	"github.com/grantry/grantry/api/v1alpha1"
 	rules "github.com/grantry/grantry/internal/admission"
 	"github.com/grantry/grantry/internal/delegation"
@@ -113,18 +115,18 @@ func (s Settings) warnOfChange(r *rules.Request, resources []permission.Resource
 // jobsUnder are the Jobs that the resources cover and the requester may read. A namespace whose Jobs can't be
 // listed has none: a warning is no decision.
 func (s Settings) jobsUnder(r *rules.Request, resources []permission.Resource) (jobs []delegation.Job) {
-	spaces := map[string]bool{} // whether RBAC lets the requester read all of it
+	spaces := sets.New[string]() // to look in; "" is all
 	for _, resource := range resources {
 		switch resource.Family() {
 		case permission.FamilyJobs:
-			spaces[resource.Scope()] = false
+			spaces.Insert(resource.Scope())
 		case permission.FamilySuperuser:
-			spaces[""] = false
+			spaces.Insert("")
 		default: // other families are not about Jobs
 		}
 	}
 	for space := range spaces {
-		if _, all := spaces[""]; all && space != "" {
+		if space != "" && spaces.Has("") {
 			continue
 		}
 		list, err := r.Jobs(space)
@@ -137,7 +139,7 @@ func (s Settings) jobsUnder(r *rules.Request, resources []permission.Resource) (
 		})
 		for i := range list {
 			resource := permission.JobResource(list[i].Namespace, list[i].Name)
-			if isCovered(resources, resource) && (r.Holds(permission.Read, resource) || readsAll()) {
+			if isCovered(resources, resource) && (readsAll() || r.Holds(permission.Read, resource)) {
 				jobs = append(jobs, impactOn(&list[i]))
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,11 +63,15 @@ func policy(tb testing.TB) fixed {
 // rbac answers SubjectAccessReviews: carla holds every verb, and whoever asks as "nobody" gets no answer.
 type rbac struct {
 	authorizationv1client.SubjectAccessReviewInterface
+	asked *atomic.Int32 // how often, if it is set
 }
 
 var errAway = errors.New("the API server is away")
 
-func (rbac) Create(_ context.Context, r *authorizationv1.SubjectAccessReview, _ metav1.CreateOptions) (*authorizationv1.SubjectAccessReview, error) {
+func (b rbac) Create(_ context.Context, r *authorizationv1.SubjectAccessReview, _ metav1.CreateOptions) (*authorizationv1.SubjectAccessReview, error) {
+	if b.asked != nil {
+		b.asked.Add(1)
+	}
 	if r.Spec.User == "nobody" {
 		return nil, errAway
 	}

@@ -167,7 +167,7 @@ func (f *follower) trust(ctx context.Context, current *served) (again time.Durat
 			continue
 		}
 		err = f.client.Patch(ctx, configuration, client.RawPatch(types.JSONPatchType, patch))
-		if apierrors.IsInvalid(err) { // the test of the version; the API server's own words don't say so
+		if isOvertaken(err) {
 			return 0, fmt.Errorf("put the CA into the %T: somebody else has written it meanwhile; it is tried again: %w", configuration, err)
 		}
 		if err != nil {
@@ -176,6 +176,17 @@ func (f *follower) trust(ctx context.Context, current *served) (again time.Durat
 		ctrl.LoggerFrom(ctx).Info("Put the CA into a webhook configuration", "configuration", fmt.Sprintf("%T", configuration))
 	}
 	return again, nil
+}
+
+// isOvertaken reports whether the test of a patch failed. The API server names neither an object nor a cause then, as it does
+// for what is wrong with an object.
+func isOvertaken(err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsInvalid(err) || !errors.As(err, &status) {
+		return false
+	}
+	details := status.Status().Details
+	return details == nil || details.Name == "" && len(details.Causes) == 0
 }
 
 // patchOf is the patch that gives each webhook its bundle, or nil if each has it.

@@ -1,4 +1,4 @@
-// Package drain ends servers so that no caller loses a request.
+// Package drain ends servers, and keeps callers off those that can't answer, so that no caller loses a request.
 //
 // A server that is shut down closes the connections on which nothing is asked, and what a caller sends on one of them
 // in that moment is lost: it can't know, and the API server does not ask admission webhooks twice. So for a while
