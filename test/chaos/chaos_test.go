@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,6 +192,7 @@ func (s *site) converge(t *testing.T, since, moment time.Time, without ...string
 			return now
 		}
 		if now.Sub(since) > patience {
+			s.tell(t, moment, without)
 			t.Fatalf("%s after the fault: %s", patience, waitsFor)
 		}
 		time.Sleep(500 * time.Millisecond)
@@ -218,7 +220,28 @@ func (s *site) waitsFor(t *testing.T, moment time.Time, without []string) string
 	if err := s.look(t.Context()); err != nil {
 		return err.Error()
 	}
-	return s.record.unfinished(moment, without)
+	unfinished := s.record.unfinished(moment, without)
+	for name, state := range unfinished {
+		return fmt.Sprintf("%d runs have not ended: %s is %s", len(unfinished), name, state)
+	}
+	return ""
+}
+
+// tell writes down what Kubernetes says of a run that has not ended: the cluster is gone when somebody asks.
+func (s *site) tell(t *testing.T, moment time.Time, without []string) {
+	t.Helper()
+	for name := range s.record.unfinished(moment, without) {
+		uid, err := s.Kubectl(t.Context(), "admin", "get", "jrun", "-n", space, name, "-o", "jsonpath={.metadata.uid}")
+		if err != nil {
+			t.Log(err)
+			return
+		}
+		for _, of := range [][]string{{"jrun", name}, {"jobs.batch,pods", "-l", v1alpha1.LabelRun + "=" + uid}} {
+			text, err := s.Kubectl(t.Context(), "admin", append([]string{"get", "-n", space, "-o", "yaml"}, of...)...)
+			t.Logf("kubectl get %s: %v\n%s", strings.Join(of, " "), err, text)
+		}
+		return
+	}
 }
 
 // look brings the record up to date.

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -253,20 +252,16 @@ func (r *recorder) between(from, until time.Time) (n tally) {
 	return n
 }
 
-// unfinished says which runs that may be launched, and began before a moment, have not ended well. Those of owners
-// without a Grant may not.
-func (r *recorder) unfinished(moment time.Time, without []string) string {
+// unfinished are the runs, with their states, that may be launched, and began before a moment, and have not ended well.
+// Those of owners without a Grant may not.
+func (r *recorder) unfinished(moment time.Time, without []string) (states map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n, example := 0, ""
+	states = map[string]string{}
 	for _, run := range r.runs {
 		if !slices.Contains(without, run.Owner) && run.Asked.Before(moment) && !run.Succeeded && !run.TooLate {
-			n++
-			example = run.Name + " is " + run.State
+			states[run.Name] = run.State
 		}
 	}
-	if n == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%d runs have not ended: %s", n, example)
+	return states
 }
