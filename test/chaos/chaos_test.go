@@ -220,9 +220,8 @@ func (s *site) waitsFor(t *testing.T, moment time.Time, without []string) string
 	if err := s.look(t.Context()); err != nil {
 		return err.Error()
 	}
-	unfinished := s.record.unfinished(moment, without)
-	for name, state := range unfinished {
-		return fmt.Sprintf("%d runs have not ended: %s is %s", len(unfinished), name, state)
+	if n, name, state := s.record.unfinished(moment, without); n > 0 {
+		return fmt.Sprintf("%d runs have not ended: %s is %s", n, name, state)
 	}
 	return ""
 }
@@ -230,17 +229,18 @@ func (s *site) waitsFor(t *testing.T, moment time.Time, without []string) string
 // tell writes down what Kubernetes says of a run that has not ended: the cluster is gone when somebody asks.
 func (s *site) tell(t *testing.T, moment time.Time, without []string) {
 	t.Helper()
-	for name := range s.record.unfinished(moment, without) {
-		uid, err := s.Kubectl(t.Context(), "admin", "get", "jrun", "-n", space, name, "-o", "jsonpath={.metadata.uid}")
-		if err != nil {
-			t.Log(err)
-			return
-		}
-		for _, of := range [][]string{{"jrun", name}, {"jobs.batch,pods", "-l", v1alpha1.LabelRun + "=" + uid}} {
-			text, err := s.Kubectl(t.Context(), "admin", append([]string{"get", "-n", space, "-o", "yaml"}, of...)...)
-			t.Logf("kubectl get %s: %v\n%s", strings.Join(of, " "), err, text)
-		}
+	n, name, _ := s.record.unfinished(moment, without)
+	if n == 0 {
 		return
+	}
+	uid, err := s.Kubectl(t.Context(), "admin", "get", "jrun", "-n", space, name, "-o", "jsonpath={.metadata.uid}")
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	for _, of := range [][]string{{"jrun", name}, {"jobs.batch,pods", "-l", v1alpha1.LabelRun + "=" + uid}} {
+		text, err := s.Kubectl(t.Context(), "admin", append([]string{"get", "-n", space, "-o", "yaml"}, of...)...)
+		t.Logf("kubectl get %s: %v\n%s", strings.Join(of, " "), err, text)
 	}
 }
 

@@ -37,16 +37,13 @@ func crowd(t *testing.T, s *site) func() {
 	if err != nil || n < 1 {
 		t.Fatalf("GRANTS=%q is not a number of at least 1", grants())
 	}
-	create := func(object client.Object) {
-		s.insist(t, "create "+object.GetName(), func(ctx context.Context) error { return orThere(s.admin.Create(ctx, object)) })
-	}
-	create(acl("crowd", "crowd"))
-	create(&v1alpha1.ACL{ObjectMeta: metav1.ObjectMeta{Name: "policy"}, Spec: v1alpha1.ACLSpec{Resource: "dcos:adminrouter:acs"}})
+	s.create(t, acl("crowd", "crowd"))
+	s.create(t, &v1alpha1.ACL{ObjectMeta: metav1.ObjectMeta{Name: "policy"}, Spec: v1alpha1.ACLSpec{Resource: "dcos:adminrouter:acs"}})
 	for _, name := range []string{"crowd", "policy"} { // what he may hand out, and that he may write policy at all
-		create(grant("dave-"+name, name, "dave", v1alpha1.ActionFull))
+		s.create(t, grant("dave-"+name, name, "dave", v1alpha1.ActionFull))
 	}
 	for i := range (n + grantsEach - 1) / grantsEach {
-		create(acl(fmt.Sprintf("crowd-%d", i), fmt.Sprintf("crowd.part%d", i)))
+		s.create(t, acl(fmt.Sprintf("crowd-%d", i), fmt.Sprintf("crowd.part%d", i)))
 	}
 	harness.Retry(t, waitFor, time.Second, "dave creates a Grant", func() error {
 		return s.users["dave"].Create(t.Context(), grant("crowd", "crowd-0", "nobody", v1alpha1.ActionRead), client.DryRunAll)

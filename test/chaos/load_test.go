@@ -63,11 +63,17 @@ func (s *site) populate(t *testing.T) {
 		objects = append(objects, j)
 	}
 	for _, object := range objects {
-		s.insist(t, "create "+object.GetName(), func(ctx context.Context) error {
-			return orThere(s.admin.Create(ctx, object.DeepCopyObject().(client.Object)))
-		})
+		s.create(t, object)
 	}
 	s.record.absent("bob", ledger.Absence{})
+}
+
+// create has the cluster's admin create an object.
+func (s *site) create(t *testing.T, object client.Object) {
+	t.Helper()
+	s.insist(t, "create "+object.GetName(), func(ctx context.Context) error {
+		return orThere(s.admin.Create(ctx, object.DeepCopyObject().(client.Object)))
+	})
 }
 
 // owned is the Grant of a team's owner on its Jobs.

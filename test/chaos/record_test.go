@@ -252,16 +252,16 @@ func (r *recorder) between(from, until time.Time) (n tally) {
 	return n
 }
 
-// unfinished are the runs, with their states, that may be launched, and began before a moment, and have not ended well.
-// Those of owners without a Grant may not.
-func (r *recorder) unfinished(moment time.Time, without []string) (states map[string]string) {
+// unfinished says how many runs that may be launched, and began before a moment, have not ended well, and names one. Those
+// of owners without a Grant may not.
+func (r *recorder) unfinished(moment time.Time, without []string) (n int, name, state string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	states = map[string]string{}
 	for _, run := range r.runs {
 		if !slices.Contains(without, run.Owner) && run.Asked.Before(moment) && !run.Succeeded && !run.TooLate {
-			states[run.Name] = run.State
+			n++
+			name, state = run.Name, run.State
 		}
 	}
-	return states
+	return n, name, state
 }

@@ -64,6 +64,7 @@ type Cluster struct {
 	ServiceAddress string
 
 	root        string
+	environment []string // that devcluster has beside this process's
 	directory   string
 	kubeconfigs map[string]string
 	log         io.Writer
@@ -109,11 +110,10 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if !o.Detach {
 		args = append(args, "--owner-pid", strconv.Itoa(os.Getpid()))
 	}
-	var environment []string
 	if o.MemoryLimit != "" {
-		environment = []string{"GOMEMLIMIT=" + o.MemoryLimit}
+		c.environment = []string{"GOMEMLIMIT=" + o.MemoryLimit}
 	}
-	if _, err := c.devclusterIn(ctx, environment, append(args, o.UpArgs...)...); err != nil {
+	if _, err := c.devcluster(ctx, append(args, o.UpArgs...)...); err != nil {
 		return nil, err
 	}
 	if err := c.describe(ctx); err != nil {
@@ -270,14 +270,9 @@ func (c *Cluster) KubectlPatiently(ctx context.Context, limit time.Duration, use
 
 // devcluster runs hack/devcluster; its progress goes to the log, its result is returned.
 func (c *Cluster) devcluster(ctx context.Context, args ...string) (string, error) {
-	return c.devclusterIn(ctx, nil, args...)
-}
-
-// devclusterIn is devcluster with more in its environment.
-func (c *Cluster) devclusterIn(ctx context.Context, environment []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"run", "-C", filepath.Join(c.root, "hack/devcluster"), "."}, args...)...)
 	var out bytes.Buffer
-	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), environment...), &out, c.log
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), c.environment...), &out, c.log
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("devcluster %s: %w", strings.Join(args, " "), err)
 	}

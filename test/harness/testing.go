@@ -2,6 +2,8 @@ package harness
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -160,13 +162,10 @@ func Retry(tb testing.TB, within, pause time.Duration, what string, try func() e
 // Eventually fails a test unless a condition comes true within a time. The condition says what it still waits for.
 func Eventually(tb testing.TB, within time.Duration, condition func() (waitsFor string)) {
 	tb.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
-		waitsFor := condition()
-		if waitsFor == "" {
-			return
+	Retry(tb, within, 50*time.Millisecond, fmt.Sprintf("after %s still waiting", within), func() error {
+		if waitsFor := condition(); waitsFor != "" {
+			return errors.New(waitsFor)
 		}
-		if time.Now().After(deadline) {
-			tb.Fatalf("after %s still waiting: %s", within, waitsFor)
-		}
-	}
+		return nil
+	})
 }
