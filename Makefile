@@ -238,7 +238,7 @@ chaos: ## Break a whole cluster in many ways while runs are launched: CHAOS=shor
 
 .PHONY: chaos-write
 chaos-write: ## Do so three times, and write docs/chaos.md.
-	$(API_SERVER) CHAOS=$(CHAOS) ROUNDS=$(or $(ROUNDS),3) CHAOS_REPORT=$(CURDIR)/docs/chaos.md go test -tags e2e -count=1 -v -timeout=90m ./test/chaos
+	$(API_SERVER) CHAOS=$(CHAOS) ROUNDS=$(or $(ROUNDS),3) CHAOS_REPORT=$(CURDIR)/docs/chaos.md go test -tags e2e -count=1 -v -timeout=120m ./test/chaos
 
 # Half an hour, and longer the first time, when Prometheus is built: so it is not part of .ci/run.
 .PHONY: drill

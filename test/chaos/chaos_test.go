@@ -44,6 +44,10 @@ func TestChaos(t *testing.T) {
 		t.Fatalf("FAULT: %v", err)
 	}
 	chosen := slices.DeleteFunc(faults(), func(f fault) bool { return f.long && short || !only.MatchString(f.name) })
+	if len(chosen) == 0 {
+		t.Fatalf("no fault matches FAULT=%s", only)
+	}
+	count(t, "GRANTS", manyGrants) // what is wrong is said now, and not when the row's turn comes
 	var tables []table
 	for round := range count(t, "ROUNDS", 1) {
 		t.Run(fmt.Sprintf("round %d", round+1), func(t *testing.T) { tables = append(tables, play(t, chosen)) })

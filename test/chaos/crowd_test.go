@@ -24,19 +24,18 @@ const (
 	writers = 16
 	// grantsEach is how many Grants each ACL has.
 	grantsEach = 1000
+	// manyGrants is how many there are if GRANTS doesn't say.
+	manyGrants = 100_000
 )
 
 // grants is how many Grants are created: what GRANTS says.
-func grants() string { return cmp.Or(os.Getenv("GRANTS"), "100000") }
+func grants() string { return cmp.Or(os.Getenv("GRANTS"), strconv.Itoa(manyGrants)) }
 
 // crowd lets dave create Grants on other Jobs, which he may by a Grant of "full"; the function that it returns does, and
 // ends when they are there.
 func crowd(t *testing.T, s *site) func() {
 	t.Helper()
-	n, err := strconv.Atoi(grants())
-	if err != nil || n < 1 {
-		t.Fatalf("GRANTS=%q is not a number of at least 1", grants())
-	}
+	n := count(t, "GRANTS", manyGrants)
 	s.create(t, acl("crowd", "crowd"))
 	s.create(t, &v1alpha1.ACL{ObjectMeta: metav1.ObjectMeta{Name: "policy"}, Spec: v1alpha1.ACLSpec{Resource: "dcos:adminrouter:acs"}})
 	for _, name := range []string{"crowd", "policy"} { // what he may hand out, and that he may write policy at all
