@@ -7,14 +7,20 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
+ARG VERSION=dev
+ARG REVISION=unknown
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false '-ldflags=-s -w -buildid=' -o /grantry . && touch -d @0 /grantry
+    go build -trimpath -buildvcs=false "-ldflags=-s -w -buildid= -X github.com/prometheus/common/version.Version=$VERSION -X github.com/prometheus/common/version.Revision=$REVISION" -o /grantry . && touch -d @0 /grantry
 
 FROM scratch
+ARG VERSION=dev
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="grantry" \
       org.opencontainers.image.description="DC/OS-style permissions for jobs on Kubernetes" \
       org.opencontainers.image.source="https://github.com/grantry/grantry" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 # The image has no user database: numbers, which runAsNonRoot can check.
 USER 65532:65532
 COPY --from=build /grantry /grantry

@@ -10,6 +10,8 @@ MAKEFLAGS += --no-print-directory
 IMAGE ?= grantry/grantry:dev
 FUZZTIME ?= 20000x
 PLATFORM ?= linux/amd64
+# The commit that images say they were built from, and whether more was; their tag is the version.
+REVISION ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
 
 # Every tool is pinned in hack/tools: see CONTRIBUTING.md.
 TOOL := go tool -modfile=hack/tools/go.mod
@@ -301,11 +303,12 @@ sbom: build ## Write dist/grantry.cdx.json: of what the program is made, in Cycl
 
 .PHONY: image
 image: ## Write dist/image.tar: the container image IMAGE, in the form of docker save. Needs no Docker.
-	go run -C hack/image . --tag=$(IMAGE) --platform=$(PLATFORM) --output=$(CURDIR)/dist/image.tar
+	go run -C hack/image . --tag=$(IMAGE) --revision=$(REVISION) --platform=$(PLATFORM) --output=$(CURDIR)/dist/image.tar
 
 .PHONY: image-docker
 image-docker: ## Build the same image with Docker.
-	SOURCE_DATE_EPOCH=0 docker build --platform=$(PLATFORM) --tag=$(IMAGE) .
+	SOURCE_DATE_EPOCH=0 docker build --platform=$(PLATFORM) --tag=$(IMAGE) \
+		--build-arg=VERSION=$(or $(word 2,$(subst :, ,$(notdir $(IMAGE)))),latest) --build-arg=REVISION=$(REVISION) .
 
 .PHONY: install.yaml
 install.yaml: ## Write dist/install.yaml: all that a cluster needs.

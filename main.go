@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/prometheus/common/version"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -50,6 +51,7 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use: "grantry", Short: "DC/OS-style permissions for jobs on Kubernetes",
 		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs, RunE: manager.RunE,
+		Version: fmt.Sprintf("%s (revision %s, %s)", version.Version, version.Revision, version.GoVersion),
 	}
 	root.Flags().AddFlagSet(manager.Flags())
 	root.AddCommand(manager)
@@ -105,6 +107,7 @@ func managerCommand() *cobra.Command {
 // run starts the operator, and returns when ctx ends or the operator can't go on.
 func (o *options) run(ctx context.Context) error {
 	o.setLog()
+	ctrl.Log.Info("Starting Grantry", "version", version.Version, "revision", version.Revision, "go", version.GoVersion)
 	// Towards the end of what the container may have, the garbage collector works harder, rather than that it is killed.
 	if _, err := memlimit.Set(); err != nil {
 		ctrl.Log.Info("The container's memory limit is not known, and not heeded", "error", err.Error())

@@ -111,8 +111,8 @@ func (o *observabilityOptions) start(ctx context.Context, store *policystore.Sto
 	if err := o.decisions.Validate(); err != nil {
 		return observers{}, fmt.Errorf("--decision-log: %w", err)
 	}
-	if err := metrics.Register(store.Collector()); err != nil {
-		return observers{}, fmt.Errorf("register the metrics of the policy: %w", err)
+	if err := errors.Join(metrics.RegisterBuild(), metrics.Register(store.Collector())); err != nil {
+		return observers{}, fmt.Errorf("register the metrics of the build and of the policy: %w", err)
 	}
 	traces, err := tracing.New(ctx, ctrl.Log.WithName("tracing"))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -20,17 +21,31 @@ import (
 
 // What the Dockerfile says, too: TestDockerfile_saysTheSame compares them.
 var (
-	buildFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid="}
+	buildFlags = []string{"-trimpath", "-buildvcs=false"}
 	entrypoint = []string{"/grantry"}
 	command    = []string{"manager"}
-	// labels are what registries and scanners show of an image.
-	labels = map[string]string{
+)
+
+// origin is what an image says that it was built from.
+type origin struct{ version, revision string }
+
+// linkFlags make a program that says its origin, and nothing else that differs between two builds of it.
+func (o origin) linkFlags() string {
+	const variables = "github.com/prometheus/common/version"
+	return fmt.Sprintf("-ldflags=-s -w -buildid= -X %s.Version=%s -X %[1]s.Revision=%[3]s", variables, o.version, o.revision)
+}
+
+// labels are what registries and scanners show of an image.
+func (o origin) labels() map[string]string {
+	return map[string]string{
 		"org.opencontainers.image.title":       "grantry",
 		"org.opencontainers.image.description": "DC/OS-style permissions for jobs on Kubernetes",
 		"org.opencontainers.image.source":      "https://github.com/grantry/grantry",
 		"org.opencontainers.image.licenses":    "Apache-2.0",
+		"org.opencontainers.image.version":     o.version,
+		"org.opencontainers.image.revision":    o.revision,
 	}
-)
+}
 
 // user is a number: the image has no user database, and the kubelet can check runAsNonRoot.
 const user = "65532:65532"
@@ -39,23 +54,23 @@ const user = "65532:65532"
 var epoch = time.Unix(0, 0).UTC()
 
 // build compiles the operator in a directory and makes an image of it.
-func build(ctx context.Context, source string, platform *v1.Platform) (v1.Image, error) {
-	program, err := compile(ctx, source, platform)
+func build(ctx context.Context, source string, from origin, platform *v1.Platform) (v1.Image, error) {
+	program, err := compile(ctx, source, from, platform)
 	if err != nil {
 		return nil, err
 	}
-	return assemble(program, platform)
+	return assemble(program, from, platform)
 }
 
 // compile returns the operator's program. Nothing of the user's environment changes it but the version of Go.
-func compile(ctx context.Context, source string, platform *v1.Platform) ([]byte, error) {
+func compile(ctx context.Context, source string, from origin, platform *v1.Platform) ([]byte, error) {
 	directory, err := os.MkdirTemp("", "grantry-image-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(directory)
 	program := filepath.Join(directory, "grantry")
-	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build"}, buildFlags...), "-o", program, ".")...)
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build"}, buildFlags, []string{from.linkFlags(), "-o", program, "."})...)
 	cmd.Dir = source
 	cmd.Env = append(os.Environ(),
 		"CGO_ENABLED=0", "GOOS="+platform.OS, "GOARCH="+platform.Architecture,
@@ -67,7 +82,7 @@ func compile(ctx context.Context, source string, platform *v1.Platform) ([]byte,
 }
 
 // assemble puts a program, and nothing else, into an image.
-func assemble(program []byte, platform *v1.Platform) (v1.Image, error) {
+func assemble(program []byte, from origin, platform *v1.Platform) (v1.Image, error) {
 	files, err := archive(program)
 	if err != nil {
 		return nil, err
@@ -90,7 +105,7 @@ func assemble(program []byte, platform *v1.Platform) (v1.Image, error) {
 	config = config.DeepCopy()
 	config.Created = v1.Time{Time: epoch}
 	config.OS, config.Architecture = platform.OS, platform.Architecture
-	config.Config = v1.Config{User: user, Entrypoint: entrypoint, Cmd: command, WorkingDir: "/", Labels: labels}
+	config.Config = v1.Config{User: user, Entrypoint: entrypoint, Cmd: command, WorkingDir: "/", Labels: from.labels()}
 	return mutate.ConfigFile(image, config)
 }
 

@@ -27,17 +27,18 @@ import (
 var (
 	root   = filepath.Join("..", "..")
 	native = &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	tested = origin{version: "test", revision: "0123abcd"}
 )
 
 // TestBuild_isReproducible builds the image here, and from what `docker build` would see, in another directory.
 func TestBuild_isReproducible(t *testing.T) {
-	one, err := build(t.Context(), root, native)
+	one, err := build(t.Context(), root, tested, native)
 	if err != nil {
 		t.Fatal(err)
 	}
 	directory := t.TempDir()
 	copyContext(t, directory)
-	other, err := build(t.Context(), directory, native)
+	other, err := build(t.Context(), directory, tested, native)
 	if err != nil {
 		t.Fatalf("from what .dockerignore lets through: %v", err)
 	}
@@ -100,7 +101,7 @@ func copyContext(t *testing.T, to string) {
 // TestRun_writesAnImageThatHoldsOneStaticProgram reads back the archive that is loaded into a node.
 func TestRun_writesAnImageThatHoldsOneStaticProgram(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "image.tar")
-	if err := run(t.Context(), []string{"--tag", "example.com/grantry:test", "--platform", "linux/" + runtime.GOARCH, "--output", file}); err != nil {
+	if err := run(t.Context(), []string{"--tag", "example.com/grantry:test", "--revision", tested.revision, "--platform", "linux/" + runtime.GOARCH, "--output", file}); err != nil {
 		t.Fatal(err)
 	}
 	tag, err := name.NewTag("example.com/grantry:test")
@@ -115,7 +116,7 @@ func TestRun_writesAnImageThatHoldsOneStaticProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !maps.Equal(config.Config.Labels, labels) || config.Config.User != user || config.OS != "linux" || config.Architecture != runtime.GOARCH || !config.Created.Time.Equal(epoch) {
+	if !maps.Equal(config.Config.Labels, tested.labels()) || config.Config.User != user || config.OS != "linux" || config.Architecture != runtime.GOARCH || !config.Created.Time.Equal(epoch) {
 		t.Errorf("configuration %+v of %s/%s, created %s", config.Config, config.OS, config.Architecture, config.Created)
 	}
 	layers, err := image.Layers()
@@ -143,6 +144,21 @@ func TestRun_writesAnImageThatHoldsOneStaticProgram(t *testing.T) {
 		t.Errorf("the layer holds more than the program: %v", err)
 	}
 	isStatic(t, program)
+	saysItsOrigin(t, program)
+}
+
+// saysItsOrigin: an operator learns from a replica what it was built from.
+func saysItsOrigin(t *testing.T, program []byte) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "grantry")
+	if err := os.WriteFile(file, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	said, err := exec.CommandContext(t.Context(), file, "--version").CombinedOutput()
+	want := "grantry version test (revision 0123abcd, go"
+	if err != nil || !strings.HasPrefix(string(said), want) {
+		t.Errorf("--version says %q, %v; want %q", said, err, want)
+	}
 }
 
 func isStatic(t *testing.T, program []byte) {
@@ -170,20 +186,14 @@ func TestDockerfile_saysTheSame(t *testing.T) {
 		}
 		return string(text)
 	}
-	quoted := make([]string, len(buildFlags))
-	for i, flag := range buildFlags {
-		quoted[i] = flag
-		if strings.Contains(flag, " ") {
-			quoted[i] = "'" + flag + "'"
-		}
-	}
+	arguments := origin{version: "$VERSION", revision: "$REVISION"}
 	wants := []string{
 		"\nUSER " + user + "\n",
 		"\nENTRYPOINT " + list(entrypoint) + "\n",
 		"\nCMD " + list(command) + "\n",
-		"go build " + strings.Join(quoted, " ") + " -o ",
+		"go build " + strings.Join(buildFlags, " ") + ` "` + arguments.linkFlags() + `" -o `,
 	}
-	for label, value := range labels {
+	for label, value := range arguments.labels() {
 		wants = append(wants, fmt.Sprintf("%s=%q", label, value))
 	}
 	for _, want := range wants {
@@ -199,6 +209,7 @@ func TestRun_refuses(t *testing.T) {
 		"a bad tag":    {"--output", "x", "--tag", "UPPER"},
 		"an argument":  {"--output", "x", "more"},
 		"no such flag": {"--latest"},
+		"a bad commit": {"--output", "x", "--revision", "1 -X main.x=y"},
 	} {
 		if err := run(t.Context(), arguments); err == nil {
 			t.Errorf("%s: no error", name)

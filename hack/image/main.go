@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -28,9 +29,13 @@ func main() {
 	}
 }
 
+// plain is what a revision may be: the linker takes a space for the end of it.
+var plain = regexp.MustCompile(`^[-0-9A-Za-z]+$`)
+
 func run(ctx context.Context, arguments []string) error {
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
-	tag := flags.String("tag", "grantry/grantry:dev", "name of the image in the archive")
+	tag := flags.String("tag", "grantry/grantry:dev", "name of the image in the archive; its tag is the program's version")
+	revision := flags.String("revision", "unknown", "commit that the program says it was built from")
 	platform := flags.String("platform", "linux/amd64", "operating system and architecture")
 	source := flags.String("source", filepath.Join("..", ".."), "directory of the repository")
 	output := flags.String("output", "", "archive to write, in the form of `docker save`: docker load, ctr images import and devcluster load-image read it")
@@ -48,7 +53,10 @@ func run(ctx context.Context, arguments []string) error {
 	if err != nil {
 		return fmt.Errorf("--platform: %w", err)
 	}
-	image, err := build(ctx, *source, target)
+	if !plain.MatchString(*revision) {
+		return fmt.Errorf("--revision: %q holds more than letters, digits and hyphens: give the commit's hash", *revision)
+	}
+	image, err := build(ctx, *source, origin{version: reference.TagStr(), revision: *revision}, target)
 	if err != nil {
 		return err
 	}

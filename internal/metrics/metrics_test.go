@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -38,7 +39,7 @@ var registered = sync.OnceValues(func() ([]string, error) {
 	if err := grantrymetrics.Register(policystore.New(nil, clock.RealClock{}).Collector()); err != nil {
 		return nil, err
 	}
-	if err := grantrymetrics.Register(grantrymetrics.Certificates{}); err != nil {
+	if err := errors.Join(grantrymetrics.RegisterBuild(), grantrymetrics.Register(grantrymetrics.Certificates{})); err != nil {
 		return nil, err
 	}
 	descriptions := make(chan *prometheus.Desc)

@@ -1,0 +1,13 @@
+package main
+
+import (
+	"cmp"
+
+	"github.com/prometheus/common/version"
+)
+
+// init names what was built by hand, which the image's build names: see hack/image.
+func init() {
+	version.Version = cmp.Or(version.Version, "dev")
+	version.Revision = version.GetRevision()
+}
