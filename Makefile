@@ -235,7 +235,7 @@ test-outage: ## Ask what people ask while the authorization webhook fails; print
 	$(API_SERVER) go test -tags e2e -count=1 -v -run '^TestOutage$$' ./test/e2e/authorization
 
 .PHONY: chaos
-chaos: ## Break a whole cluster in many ways while runs are launched: CHAOS=short, ROUNDS=3, FAULT=etcd (a regexp).
+chaos: ## Break a whole cluster in many ways while runs are launched: CHAOS=short, ROUNDS=3, FAULT=etcd (a regexp), GRANTS=2000.
 	$(API_SERVER) CHAOS=$(CHAOS) ROUNDS=$(ROUNDS) FAULT='$(FAULT)' go test -tags e2e -count=1 -v -timeout=90m ./test/chaos
 
 .PHONY: chaos-write

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"github.com/grantry/grantry/internal/metrics"
 	"github.com/grantry/grantry/internal/policystore"
 	"github.com/grantry/grantry/internal/tracing"
+	"github.com/grantry/grantry/internal/webhook/serving"
 )
 
 // flushTimeout is how long the operator's end waits for the readers of its log and of its traces.
@@ -53,11 +55,14 @@ func (o *options) certificates() metrics.Certificates {
 	return c
 }
 
-// setLog makes all that this process says of itself lines of JSON, that of client-go's election, which has klog, included.
+// setLog makes all that this process says of itself lines of JSON, that of client-go's election, which has klog, and of
+// controller-runtime's HTTP servers, which have the standard library's, included.
 func (o *options) setLog() {
 	log := zap.New(zap.UseFlagOptions(&o.log), zap.RawZapOpts(uberzap.WrapCore(newQuiet)))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(serving.Complaints(log.WithName("http")))
 }
 
 // pause is how long a line is not written again that anybody can bring about who reaches a port: by asking for the health

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	stdlog "log"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,17 +15,27 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// TestSetLog_isJSON: what client-go says by klog is a line of JSON like every other.
+// TestSetLog_isJSON: what client-go says by klog is a line of JSON like every other, and so is what net/http says of
+// strangers' connections, once in a while.
 func TestSetLog_isJSON(t *testing.T) {
 	var out bytes.Buffer
 	o := &options{}
 	o.log.DestWriter = &out
 	o.setLog()
 	t.Cleanup(klog.ClearLogger)
+	t.Cleanup(func() { stdlog.SetOutput(os.Stderr) })
 	klog.FromContext(t.Context()).Info("Attempting to acquire leader lease...", "lock", "a lease")
 	var line struct{ Msg, Lock string }
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Msg != "Attempting to acquire leader lease..." || line.Lock != "a lease" {
 		t.Errorf("%v: %q", err, out.String())
+	}
+	out.Reset()
+	for range 3 {
+		stdlog.Print("http: TLS handshake error from 192.0.2.1:1: EOF")
+	}
+	var failed struct{ Why string }
+	if err := json.Unmarshal(out.Bytes(), &failed); err != nil || !strings.Contains(failed.Why, "handshake error") {
+		t.Errorf("%v: want one line: %q", err, out.String())
 	}
 }
 

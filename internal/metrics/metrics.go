@@ -14,9 +14,9 @@ import (
 const namespace = "grantry"
 
 var (
-	// fast is for what a request waits for: 10 µs to 5.2 s, which is beyond the time that an API server
-	// waits for an answer.
-	fast = prometheus.ExponentialBuckets(10e-6, 2, 20)
+	// fast is for what a request waits for: 10 µs to 10.5 s, beyond the time that an API server waits for an answer: 3 s
+	// to authorize, 10 s to admit (config/authorization, config/webhook).
+	fast = prometheus.ExponentialBuckets(10e-6, 2, 21)
 	// wide is for work whose size varies: 10 µs to 168 s.
 	wide = prometheus.ExponentialBuckets(10e-6, 4, 13)
 )

@@ -104,6 +104,7 @@ var cases = map[string][]struct {
 	},
 	"GrantryPanics": {
 		{what: "in an authorization request", series: []string{`grantry_authorization_panics_total 0x350 1x100`}, fires: true},
+		{what: "in an admission request", series: []string{`grantry_admission_panics_total 0x350 1x100`}, fires: true},
 		{what: "in a reconcile", series: []string{`controller_runtime_reconcile_panics_total{controller="grant"} 0x350 1x100`}, fires: true},
 		{what: "of another program", series: []string{`controller_runtime_reconcile_panics_total{controller="something"} 0x350 1x100`}},
 		{what: "long ago", series: []string{`grantry_authorization_panics_total 0x100 1x300`}},

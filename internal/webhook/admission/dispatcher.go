@@ -5,17 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	authorizationv1client "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	cradmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	rules "github.com/grantry/grantry/internal/admission"
 	"github.com/grantry/grantry/internal/effective"
+	"github.com/grantry/grantry/internal/metrics"
 )
 
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
@@ -44,11 +47,27 @@ func (d *dispatcher) handler(p phase) webhook.AdmissionHandler {
 			Snapshot: snapshot, Unavailable: unavailable, Mode: d.Mode, Operator: d.Operator, At: began, Ask: d.ask(ctx, &raw.UserInfo),
 			LiveACL: d.liveACL(ctx), Jobs: d.jobs(ctx), Cluster: cluster{ctx: ctx, cached: d.cached, live: d.live}, Basis: d.basis(),
 		}
-		out, err := kind.review(p, &request, &raw)
+		out, err := decide(ctx, kind, p, &request, &raw)
 		response := responseOf(out, err)
 		d.observe(ctx, &reviewed{phase: p, request: &raw, response: &response, err: err, basis: request.Basis, began: began, took: d.Clock.Since(began)})
 		return response
 	})
+}
+
+// errPanic is all that a requester is told of a panic.
+var errPanic = errors.New("internal error: Grantry could not decide, its log has why")
+
+// decide asks the rules of a kind. A panic lets nothing in.
+func decide(ctx context.Context, kind reviewer, p phase, r *rules.Request, raw *webhook.AdmissionRequest) (out outcome, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			metrics.AdmissionPanics.Inc()
+			ctrl.LoggerFrom(ctx).Error(fmt.Errorf("panic: %v", p), "Could not decide", "user", raw.UserInfo.Username,
+				"operation", raw.Operation, "resource", raw.Resource.Resource, "namespace", raw.Namespace, "name", raw.Name)
+			out, err = outcome{}, errPanic
+		}
+	}()
+	return kind.review(p, r, raw)
 }
 
 // policy is the current snapshot, or why there is none.
@@ -109,6 +128,9 @@ func refused(r *rules.Refusal) webhook.AdmissionResponse {
 // verdictFailed is the verdict on what could not be decided.
 const verdictFailed = "failed"
 
+// fault are the codes of what is the request's fault: nobody makes Grantry fail by what he asks.
+var fault = []int32{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity}
+
 // verdictOf is what metrics count a response as.
 func verdictOf(p phase, response *webhook.AdmissionResponse) string {
 	switch {
@@ -116,7 +138,7 @@ func verdictOf(p phase, response *webhook.AdmissionResponse) string {
 		return "patched"
 	case response.Allowed:
 		return "allowed"
-	case response.Result.Code == http.StatusForbidden || response.Result.Code == http.StatusUnprocessableEntity:
+	case slices.Contains(fault, response.Result.Code):
 		return "refused"
 	}
 	return verdictFailed

@@ -2,19 +2,25 @@ package admission
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	admissionv1 "k8s.io/api/admission/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
+	rules "github.com/grantry/grantry/internal/admission"
 	"github.com/grantry/grantry/internal/decisionlog"
 	"github.com/grantry/grantry/internal/metrics"
 	grantrytesting "github.com/grantry/grantry/internal/testing"
@@ -71,6 +77,37 @@ func TestHandler_counts(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// breaking is a kind at whose requests the rules panic.
+type breaking struct{}
+
+func (breaking) review(phase, *rules.Request, *webhook.AdmissionRequest) (outcome, error) {
+	panic("what nobody needs to know")
+}
+
+// TestHandler_panics: a panic lets nothing in, is counted, and is logged with the request; the requester isn't told more.
+func TestHandler_panics(t *testing.T) {
+	d := dispatch(t, nil)
+	d.kinds = map[string]reviewer{"jobs": breaking{}}
+	before, failures := testutil.ToFloat64(metrics.AdmissionPanics), counts(t)["DELETE jobs failed"]
+	body := review{user: "alice", operation: admissionv1.Delete, resource: "jobs", old: newJob("dev.batch.a")}.body(t)
+	got := post(t, d, validate, body)
+	if got.Allowed || got.Result.Code != http.StatusInternalServerError || strings.Contains(got.Result.Message, "nobody") {
+		t.Errorf("answered %t, %+v", got.Allowed, got.Result)
+	}
+	if n, m := testutil.ToFloat64(metrics.AdmissionPanics)-before, counts(t)["DELETE jobs failed"]-failures; n != 1 || m != 1 {
+		t.Errorf("counted %v panics and %v failures", n, m)
+	}
+	var lines []string
+	ctx := ctrl.LoggerInto(t.Context(), funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{}))
+	request := &webhook.AdmissionRequest{AdmissionRequest: admissionv1.AdmissionRequest{Name: "dev.batch.a"}}
+	if _, err := decide(ctx, breaking{}, validate, &rules.Request{}, request); !errors.Is(err, errPanic) {
+		t.Error(err)
+	}
+	if len(lines) != 1 || !strings.Contains(lines[0], "nobody needs to know") || !strings.Contains(lines[0], `"name"="dev.batch.a"`) {
+		t.Errorf("logged %q", lines)
 	}
 }
 

@@ -213,7 +213,7 @@ func selectedName(a *authorizationv1.ResourceAttributes) string {
 func (h *Handler) decide(ctx context.Context, spec *authorizationv1.SubjectAccessReviewSpec, basis *authorizer.Basis) (d authorizer.Decision) {
 	defer func() {
 		if p := recover(); p != nil {
-			failed(ctx, fmt.Errorf("panic: %v", p))
+			failed(ctx, spec, fmt.Errorf("panic: %v", p))
 			d = h.Authorizer.Failed("Grantry could not decide", errors.New("internal error"))
 		}
 	}()

@@ -104,8 +104,12 @@ func (h *Handler) basis() *authorizer.Basis {
 	return &authorizer.Basis{}
 }
 
-// failed counts and logs that a panic was caught.
-func failed(ctx context.Context, err error) {
+// failed counts and logs that a panic was caught, and at what.
+func failed(ctx context.Context, spec *authorizationv1.SubjectAccessReviewSpec, err error) {
 	metrics.AuthorizationPanics.Inc()
-	logger(ctx).Error(err, "Could not decide")
+	log := logger(ctx).WithValues("user", spec.User)
+	if a := spec.ResourceAttributes; a != nil {
+		log = log.WithValues("verb", a.Verb, "group", a.Group, "resource", a.Resource, "subresource", a.Subresource, "namespace", a.Namespace, "name", a.Name)
+	}
+	log.Error(err, "Could not decide")
 }

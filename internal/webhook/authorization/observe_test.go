@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/grantry/grantry/internal/authorizer"
 	"github.com/grantry/grantry/internal/decisionlog"
@@ -286,5 +288,16 @@ func BenchmarkHandler(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// TestFailed: the line of a panic says at what, and not what else a question holds.
+func TestFailed(t *testing.T) {
+	var lines []string
+	ctx := ctrl.LoggerInto(t.Context(), funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{}))
+	failed(ctx, &authorizationv1.SubjectAccessReviewSpec{User: "alice", Extra: map[string]authorizationv1.ExtraValue{credentialID: {"JTI=1"}},
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Resource: "jobs", Name: "dev.batch.a"}}, errors.New("panic: x"))
+	if len(lines) != 1 || !strings.Contains(lines[0], `"user"="alice" "verb"="get"`) || !strings.Contains(lines[0], `"name"="dev.batch.a"`) || strings.Contains(lines[0], "JTI") {
+		t.Errorf("logged %q", lines)
 	}
 }

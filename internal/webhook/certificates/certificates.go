@@ -7,7 +7,7 @@
 // once, and requests that meet a server with the other one's certificate fail. Here
 //
 //	Secret has a new CA ─► bundle = new + old ─► every API server has had time ─► the new certificate is served
-//	                                                                       an hour later ─► bundle = new
+//	                                                                         a day later ─► bundle = new
 //
 // so that at each moment whatever is served is trusted.
 package certificates

@@ -21,9 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/grantry/grantry/internal/webhook/drain"
@@ -37,7 +35,6 @@ const (
 	idleTimeout   = 5 * time.Minute
 	drainTimeout  = answerTimeout + time.Second
 	maxHeader     = 16 << 10 // bytes
-	complainEvery = 10 * time.Second
 
 	// MaxConnections is how many connections of strangers are open at most, and how many of callers that are known: see
 	// connections.
@@ -95,7 +92,7 @@ func (s *Server) Start(ctx context.Context) error {
 	server := &http.Server{
 		Handler: s.drain.Handler(drain.Elsewhere(known(s.Handler), s.cannotDecide)), TLSConfig: config, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
-		ConnContext: remember, ErrorLog: log.New(&complaints{to: logger, often: rate.Sometimes{Interval: complainEvery}}, "", 0),
+		ConnContext: remember, ErrorLog: log.New(Complaints(logger), "", 0),
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
 	address, _ := listener.Addr().(*net.TCPAddr)
@@ -133,17 +130,4 @@ func finish(ctx context.Context, server *http.Server, timeout time.Duration) err
 	}
 	ctrl.LoggerFrom(ctx).Info("Cut off what had not ended in time", "timeout", timeout.String())
 	return server.Close()
-}
-
-// complaints are what the HTTP server has to say of connections, such as a handshake that failed: one line in ten
-// seconds, as whoever reaches the port could fill the log.
-type complaints struct {
-	to    logr.Logger
-	often rate.Sometimes
-}
-
-// Write is for log.Logger.
-func (c *complaints) Write(line []byte) (int, error) {
-	c.often.Do(func() { c.to.Info("Connection failed", "why", string(line)) })
-	return len(line), nil
 }

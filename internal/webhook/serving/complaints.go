@@ -1,0 +1,29 @@
+package serving
+
+import (
+	"io"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
+)
+
+// complainEvery is how long what a server has to say of connections is not said again.
+const complainEvery = 10 * time.Second
+
+// Complaints logs what an HTTP server says of connections, such as a handshake that failed: one line in ten seconds, as
+// whoever reaches the port could fill the log.
+func Complaints(to logr.Logger) io.Writer {
+	return &complaints{to: to, often: rate.Sometimes{Interval: complainEvery}}
+}
+
+type complaints struct {
+	to    logr.Logger
+	often rate.Sometimes
+}
+
+// Write is for log.Logger.
+func (c *complaints) Write(line []byte) (int, error) {
+	c.often.Do(func() { c.to.Info("Connection failed", "why", string(line)) })
+	return len(line), nil
+}
