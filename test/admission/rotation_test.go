@@ -91,23 +91,31 @@ func TestRotation_losesNoRequest(t *testing.T) {
 	t.Logf("%d requests, %d of them with the new certificate", sent.Load(), sentAfter.Load())
 }
 
-// TestReady_notBeforeTheBundle: a replica that the API server does not trust yet must not be sent requests.
-func TestReady_notBeforeTheBundle(t *testing.T) {
-	w := start(t, options{mode: permission.ModePermissive})
+// TestReady_withoutAdmission: replicas that run, and those that start, are in service while admission is taken away, because
+// authorization may need them; once it is back they are trusted.
+func TestReady_withoutAdmission(t *testing.T) {
+	w := start(t, options{mode: permission.ModePermissive, certificate: foreignCertificate(t, time.Hour)})
 	g := NewWithT(t)
-	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	g.Expect(w.admin.Get(t.Context(), types.NamespacedName{Name: "grantry"}, configuration)).To(Succeed())
-	g.Expect(w.admin.Delete(t.Context(), configuration)).To(Succeed())
-	g.Eventually(func() error { return w.certificates.ReadyCheck(nil) }).WithTimeout(waitFor).
-		Should(MatchError(ContainSubstring("the webhooks are not registered")), "nothing validates")
-
-	configuration.ResourceVersion, configuration.UID = "", ""
-	for i := range configuration.Webhooks {
-		configuration.Webhooks[i].ClientConfig.CABundle = nil
+	mutating, validating := &admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	for _, configuration := range []client.Object{mutating, validating} {
+		g.Expect(w.admin.Get(t.Context(), types.NamespacedName{Name: "grantry"}, configuration)).To(Succeed())
+		g.Expect(w.admin.Delete(t.Context(), configuration)).To(Succeed())
+		configuration.SetResourceVersion("")
+		configuration.SetUID("")
 	}
-	g.Expect(w.admin.Create(t.Context(), configuration)).To(Succeed())
-	g.Eventually(func() error { return w.certificates.ReadyCheck(nil) }).WithTimeout(waitFor).Should(Succeed(), "the bundle is back")
-	g.Expect(w.admin.Create(t.Context(), newJob("dev.batch.job1"))).To(Succeed())
+	started := w.follow(t)
+	g.Eventually(func() error { return started.ReadyCheck(nil) }).WithTimeout(waitFor).Should(Succeed(), "one that starts")
+	g.Consistently(func() error { return w.certificates.ReadyCheck(nil) }).WithTimeout(time.Second).Should(Succeed(), "one that runs")
+
+	for i := range mutating.Webhooks {
+		mutating.Webhooks[i].ClientConfig.CABundle = nil
+	}
+	for i := range validating.Webhooks {
+		validating.Webhooks[i].ClientConfig.CABundle = nil
+	}
+	g.Expect(w.admin.Create(t.Context(), validating)).To(Succeed())
+	g.Expect(w.admin.Create(t.Context(), mutating)).To(Succeed())
+	g.Eventually(func() error { return w.admin.Create(t.Context(), newJob("dev.batch.job1")) }).WithTimeout(waitFor).Should(Succeed(), "the bundle is back")
 }
 
 // TestRotation_bySomethingElse: where cert-manager, say, keeps the Secret up to date, Grantry trusts and serves what it

@@ -49,6 +49,7 @@ type follower struct {
 	state     *state
 	next      *served // in the Secret, and not served yet
 	strangers strangers
+	missing   []string // configurations that were not there at the last look
 }
 
 var _ reconcile.Reconciler = (*follower)(nil)
@@ -106,17 +107,17 @@ func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 	return reconcile.Result{RequeueAfter: again}, nil
 }
 
-// notReady takes the replica out of service unless it has been trusted and nothing speaks against it.
+// notReady takes the replica out of service unless it serves what is trusted.
 func (f *follower) notReady(err error) error {
 	why := err.Error()
-	if f.state.serving.Load() == nil || errors.Is(err, errMissing) {
+	if f.state.serving.Load() == nil || errors.Is(err, errUntrusted) {
 		f.state.unready.Store(&why)
 	}
 	return err
 }
 
-// errMissing says that the API server does not call the webhooks at all, or does not trust them.
-var errMissing = errors.New("the webhooks are not registered")
+// errUntrusted says that the API server calls the webhooks, and does not trust what they serve.
+var errUntrusted = errors.New("the API server does not trust the certificate that is served")
 
 // errEmpty says that no certificate was made yet, or that it was thrown away to get another.
 var errEmpty = errors.New("there is no certificate yet")
@@ -137,44 +138,108 @@ func (f *follower) read(ctx context.Context) (*served, error) {
 	return &served{pair: &pair, tls: secret.Data["tls.crt"], ca: secret.Data["ca.crt"]}, nil
 }
 
-// trust puts the current CA into both configurations, and returns when to look at them again.
-func (f *follower) trust(ctx context.Context, current *served) (again time.Duration, err error) {
-	mutating, validating := &admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	for _, configuration := range []client.Object{mutating, validating} {
+// registration is one of the two configurations, with the bundle of each of its webhooks.
+type registration struct {
+	client.Object
+	bundles [][]byte
+}
+
+// registered returns the configurations that are there. Where one is missing, its webhooks are called by nobody who would
+// have to trust them: somebody took admission away, or is about to install it. A replica that went out of service
+// then would take the authorization webhook along.
+func (f *follower) registered(ctx context.Context) (found []registration, err error) {
+	var missing []string
+	for _, configuration := range []client.Object{
+		&admissionregistrationv1.MutatingWebhookConfiguration{}, &admissionregistrationv1.ValidatingWebhookConfiguration{},
+	} {
 		err := f.client.Get(ctx, types.NamespacedName{Name: f.Configuration}, configuration)
-		if apierrors.IsNotFound(err) {
-			return 0, fmt.Errorf("%w: there is no %T %s", errMissing, configuration, f.Configuration)
+		switch {
+		case apierrors.IsNotFound(err):
+			missing = append(missing, fmt.Sprintf("%T", configuration))
+		case err != nil:
+			return nil, fmt.Errorf("read the %T: %w", configuration, err)
+		default:
+			found = append(found, registration{configuration, bundlesIn(configuration)})
 		}
-		if err != nil {
-			return 0, fmt.Errorf("read the %T: %w", configuration, err)
+	}
+	if len(missing) > 0 && !slices.Equal(missing, f.missing) {
+		ctrl.LoggerFrom(ctx).Info("The API server does not call the admission webhooks: configurations are missing", "name", f.Configuration, "missing", missing)
+	}
+	f.missing = missing
+	return found, nil
+}
+
+// bundlesIn are those of a configuration's webhooks, in their order.
+func bundlesIn(configuration client.Object) (bundles [][]byte) {
+	switch configuration := configuration.(type) {
+	case *admissionregistrationv1.MutatingWebhookConfiguration:
+		for i := range configuration.Webhooks {
+			bundles = append(bundles, configuration.Webhooks[i].ClientConfig.CABundle)
+		}
+	case *admissionregistrationv1.ValidatingWebhookConfiguration:
+		for i := range configuration.Webhooks {
+			bundles = append(bundles, configuration.Webhooks[i].ClientConfig.CABundle)
 		}
 	}
-	var bundles [2][][]byte
-	for i := range mutating.Webhooks {
-		bundles[0] = append(bundles[0], mutating.Webhooks[i].ClientConfig.CABundle)
+	return bundles
+}
+
+// trust puts the current CA into the configurations that are there, and returns when to look at them again.
+func (f *follower) trust(ctx context.Context, current *served) (again time.Duration, err error) {
+	found, err := f.registered(ctx)
+	if err != nil {
+		return 0, err
 	}
-	for i := range validating.Webhooks {
-		bundles[1] = append(bundles[1], validating.Webhooks[i].ClientConfig.CABundle)
+	var bundles [][]byte
+	for _, r := range found {
+		bundles = append(bundles, r.bundles...)
 	}
-	f.strangers = f.strangers.see(slices.Concat(bundles[0], bundles[1]), current.ca, f.Clock.Now())
-	for i, configuration := range []client.Object{mutating, validating} {
-		patch, wait, err := f.patchOf(configuration, bundles[i], current.ca)
+	f.strangers = f.strangers.see(bundles, current.ca, f.Clock.Now())
+	for _, r := range found {
+		wait, err := f.put(ctx, r, current.ca)
+		if err != nil && !f.isTrustedIn(bundles) {
+			err = fmt.Errorf("%w: %w", errUntrusted, err)
+		}
 		if err != nil {
 			return 0, err
 		}
 		again = sooner(again, wait)
-		if patch == nil {
-			continue
-		}
-		err = f.client.Patch(ctx, configuration, client.RawPatch(types.JSONPatchType, patch))
-		if isOvertaken(err) {
-			return 0, fmt.Errorf("put the CA into the %T: somebody else has written it meanwhile; it is tried again: %w", configuration, err)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("put the CA into the %T: %w", configuration, err)
-		}
-		ctrl.LoggerFrom(ctx).Info("Put the CA into a webhook configuration", "configuration", fmt.Sprintf("%T", configuration))
 	}
+	return again, nil
+}
+
+// isTrustedIn reports whether each bundle has the CA of what is served, if something is.
+func (f *follower) isTrustedIn(bundles [][]byte) bool {
+	serving := f.state.serving.Load()
+	if serving == nil {
+		return false
+	}
+	for _, bundle := range bundles {
+		trusted := parse(bundle)
+		for _, ca := range parse(serving.ca) {
+			if !holds(trusted, ca) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// put makes each webhook of a configuration trusted by a CA, and returns when to look at it again.
+func (f *follower) put(ctx context.Context, r registration, ca []byte) (again time.Duration, err error) {
+	patch, again, err := f.patchOf(r, ca)
+	if err != nil || patch == nil {
+		return again, err
+	}
+	kind := fmt.Sprintf("%T", r.Object)
+	err = f.client.Patch(ctx, r.Object, client.RawPatch(types.JSONPatchType, patch))
+	if isOvertaken(err) {
+		return 0, fmt.Errorf("put the CA into the %s: somebody else has written it meanwhile; it is tried again: %w", kind, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("put the CA into the %s: %w", kind, err)
+	}
+	ctrl.LoggerFrom(ctx).Info("Put the CA into a webhook configuration", "configuration", kind)
 	return again, nil
 }
 
@@ -190,14 +255,14 @@ func isOvertaken(err error) bool {
 }
 
 // patchOf is the patch that gives each webhook its bundle, or nil if each has it.
-func (f *follower) patchOf(configuration client.Object, bundles [][]byte, ca []byte) (patch []byte, again time.Duration, err error) {
+func (f *follower) patchOf(r registration, ca []byte) (patch []byte, again time.Duration, err error) {
 	type operation struct {
 		Op    string `json:"op"`
 		Path  string `json:"path"`
 		Value string `json:"value"`
 	}
-	operations := []operation{{"test", "/metadata/resourceVersion", configuration.GetResourceVersion()}}
-	for i, present := range bundles {
+	operations := []operation{{"test", "/metadata/resourceVersion", r.GetResourceVersion()}}
+	for i, present := range r.bundles {
 		bundle, wait := bundleOf(present, ca, f.strangers, f.Clock.Now())
 		again = sooner(again, wait)
 		if !bytes.Equal(bundle, present) {
