@@ -97,7 +97,10 @@ func (c *boundedClient) Update(ctx context.Context, object client.Object, option
 	return c.Client.Update(ctx, object, options...)
 }
 
-// filled is a rotator that starts once its cache has the Secrets.
+// filled is a rotator that starts once its cache has the Secrets, and whose failure is not the term's. What it could not
+// make no other leader could, and what is served is good for months, as a rule; a term that ended would take launches and
+// revocations along. The rotator can't be started twice, nor need it be: its controller refreshes, too, at each event
+// of the Secret, again after each failure at longer and longer intervals, and whenever the cache resyncs (ten hours).
 type filled struct {
 	*rotator.CertRotator
 	reader cache.Cache
@@ -111,7 +114,11 @@ func (f *filled) Start(ctx context.Context) error {
 	if _, err := f.reader.GetInformer(ctx, &corev1.Secret{}); err != nil {
 		return f.given(ctx, fmt.Errorf("fill the cache of the rotation of certificates: %w", err))
 	}
-	return f.CertRotator.Start(ctx)
+	if err := f.CertRotator.Start(ctx); err != nil {
+		ctrl.LoggerFrom(ctx).WithName("cert-rotation").Error(err, "The admission webhooks go on with the certificate that they have")
+		<-ctx.Done()
+	}
+	return nil
 }
 
 // given is an error, unless it comes of the term's end.

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/open-policy-agent/cert-controller/pkg/rotator"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache/informertest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -71,6 +73,44 @@ func TestRotate_endsUnfilled(t *testing.T) {
 	g.Eventually(refused.Load, 2*time.Minute).Should(BeNumerically(">", 1), "the Secrets are asked for")
 	end()
 	g.Eventually(ended, 2*time.Minute).Should(Receive(BeNil()))
+}
+
+// TestRotate_failsAlone: what else the leader does goes on where there is no Secret to keep certificates in, and they are made
+// as soon as there is one.
+func TestRotate_failsAlone(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	term := termOf(t, apiServer.Require(t))
+	ctx, end := context.WithCancel(t.Context())
+	if _, err := (&Certificates{}).Rotate(ctx, term, Settings{
+		Secret: types.NamespacedName{Namespace: "default", Name: "missing"}, DNSNames: []string{"localhost"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- term.Start(ctx) }()
+	g.Consistently(ended, 10*time.Second).ShouldNot(Receive(), "the term goes on")
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "missing"}}
+	g.Expect(apiServer.Client(t).Create(t.Context(), secret)).To(Succeed())
+	g.Eventually(func() (map[string][]byte, error) {
+		return secret.Data, apiServer.Client(t).Get(t.Context(), client.ObjectKeyFromObject(secret), secret)
+	}, 2*time.Minute).Should(HaveKey("tls.crt"))
+	end()
+	g.Eventually(ended, 2*time.Minute).Should(Receive(BeNil()))
+}
+
+// TestFilled_waitsForItsEnd: a rotator that fails at once keeps its term, and no longer than that.
+func TestFilled_waitsForItsEnd(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- (&filled{CertRotator: &rotator.CertRotator{}, reader: &informertest.FakeInformers{}}).Start(ctx)
+	}()
+	g.Consistently(ended, time.Second).ShouldNot(Receive(), "it has no reader")
+	end()
+	g.Eventually(ended, time.Minute).Should(Receive(BeNil()))
 }
 
 // TestRotate_writesWithinItsTerm: what the rotator is given to write with writes no more once the term has ended.
