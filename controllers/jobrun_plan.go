@@ -114,13 +114,26 @@ func planRun(in runInput) runPlan {
 // stopped between the two writes that end a run, or the child came after that, by a request that had been given up or of
 // another operator.
 func planFinished(in runInput) runPlan {
-	switch runState(in.Run) {
-	case v1alpha1.StateRevoked, v1alpha1.StateStopped, v1alpha1.StateStartingDeadlineExceeded, v1alpha1.StateRejected:
-		if in.Child != nil && endOf(in.Child) == nil && in.Child.DeletionTimestamp.IsZero() {
-			return runPlan{Act: actDelete}
-		}
+	works := in.Child != nil && endOf(in.Child) == nil && in.Child.DeletionTimestamp.IsZero()
+	if works && (endedWithoutChild(in.Run) || !isChildOf(in.Run, in.Child)) {
+		return runPlan{Act: actDelete}
 	}
 	return runPlan{}
+}
+
+// endedWithoutChild reports whether a run ended in a way that leaves no child to work.
+func endedWithoutChild(run *v1alpha1.JobRun) bool {
+	switch runState(run) {
+	case v1alpha1.StateRevoked, v1alpha1.StateStopped, v1alpha1.StateStartingDeadlineExceeded, v1alpha1.StateRejected:
+		return true
+	}
+	return false
+}
+
+// isChildOf reports whether a child is the one that the run's status tells of. One that came after the first was lost is
+// another, of the same name.
+func isChildOf(run *v1alpha1.JobRun, child *batchv1.Job) bool {
+	return run.Status.Child != nil && run.Status.Child.UID == child.UID
 }
 
 // planLaunched follows the child, and applies onRevoke to it.

@@ -111,7 +111,7 @@ func TestPlanRun_neverLaunchesWhatItMustNot(t *testing.T) {
 			}
 		}
 		if finished {
-			deletes := in.Child != nil && runState(in.Run) == v1alpha1.StateRevoked
+			deletes := in.Child != nil && (runState(in.Run) == v1alpha1.StateRevoked || !isChildOf(in.Run, in.Child))
 			if plan.Act != actNothing && (plan.Act != actDelete || !deletes) {
 				t.Fatalf("an ended run is to %v", plan.Act)
 			}

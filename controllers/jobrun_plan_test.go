@@ -383,7 +383,7 @@ func TestPlanRun(t *testing.T) {
 		"lost: a run is not launched again,":                 {run: runEdits(sawChild, withDeadline(600)), verdict: granted, want: planned{Act: actConfirm}},
 
 		// Finished.
-		"finished: success":      {run: runEdits(inState(metav1.ConditionTrue, v1alpha1.StateSuccess)), child: childEdits(active), verdict: granted},
+		"finished: success":      {run: runEdits(sawChild, inState(metav1.ConditionTrue, v1alpha1.StateSuccess)), child: childEdits(active), verdict: granted},
 		"finished: never runs":   {run: runEdits(inState(metav1.ConditionFalse, v1alpha1.StateRejected)), verdict: granted, live: liveYes},
 		"finished: revoked":      {run: runEdits(inState(metav1.ConditionFalse, v1alpha1.StateRevoked)), verdict: granted, live: liveYes},
 		"finished: not adopted":  {run: runEdits(unowned, inState(metav1.ConditionFalse, v1alpha1.StateFailed)), verdict: granted},
@@ -399,6 +399,19 @@ func TestPlanRun(t *testing.T) {
 		"finished: too late, and the child came all the same": {
 			run: runEdits(inState(metav1.ConditionFalse, v1alpha1.StateStartingDeadlineExceeded)), child: childEdits(active), verdict: granted,
 			want: planned{Act: actDelete},
+		},
+		"finished: lost before the status told of it, and the child came all the same": {
+			run: runEdits(inState(metav1.ConditionFalse, v1alpha1.StateFailed)), child: childEdits(active), verdict: granted,
+			want: planned{Act: actDelete},
+		},
+		"finished: lost, and another child came": {
+			run: runEdits(sawChild, inState(metav1.ConditionFalse, v1alpha1.StateFailed)), verdict: granted,
+			child: childEdits(active, func(c *batchv1.Job) { c.UID = "another" }),
+			want:  planned{Act: actDelete},
+		},
+		"finished: lost, and another child came and ended": {
+			run: runEdits(sawChild, inState(metav1.ConditionFalse, v1alpha1.StateFailed)), verdict: granted,
+			child: childEdits(ended(batchv1.JobComplete, "", ""), func(c *batchv1.Job) { c.UID = "another" }),
 		},
 		"finished: revoked, and the child is going": {
 			run:   runEdits(inState(metav1.ConditionFalse, v1alpha1.StateRevoked)),
