@@ -20,10 +20,8 @@ import (
 )
 
 const (
-	// grantersPause is how long at least lies between two looks at all granters, and grantersShare how many
-	// times as long as the look itself took.
+	// grantersPause is how long at least lies between two looks at all granters.
 	grantersPause = time.Second
-	grantersShare = 10
 	// grantersRecheck is when to look again although no policy has changed: RBAC may have.
 	grantersRecheck = 5 * time.Minute
 )
@@ -58,15 +56,15 @@ func (g *granters) enqueue(ctx context.Context, queue workqueue.TypedRateLimitin
 		ticker := time.NewTicker(grantersRecheck)
 		defer ticker.Stop()
 		for {
-			began := g.clock.Now()
-			requests, err := g.look(ctx)
-			if err != nil {
-				ctrl.LoggerFrom(ctx).Error(err, "Find Grants whose granter has lost authority")
-			}
-			for _, request := range requests {
-				queue.Add(request)
-			}
-			pause := max(grantersPause, grantersShare*g.clock.Since(began))
+			pause := paced(g.clock, grantersPause, func() {
+				requests, err := g.look(ctx)
+				if err != nil {
+					ctrl.LoggerFrom(ctx).Error(err, "Find Grants whose granter has lost authority")
+				}
+				for _, request := range requests {
+					queue.Add(request)
+				}
+			})
 			select {
 			case <-ctx.Done():
 				return

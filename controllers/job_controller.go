@@ -50,7 +50,7 @@ func (r *JobReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) erro
 		Watches(&v1alpha1.JobRun{}, jobOfRun()).
 		Watches(&v1alpha1.Job{}, dependentsOf(r)).
 		WatchesRawSource(r.due.source(r.Clock)).
-		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy, every: groupsCheck}).
+		WatchesRawSource(policySource{store: r.Gate.Policy, clock: r.Gate.Clock, affected: r.affectedByPolicy, every: groupsCheck}).
 		WithOptions(options(concurrency)).
 		Complete(r)
 }

@@ -50,7 +50,7 @@ func (r *JobRunReconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) e
 		// The status of a Job is not the concern of its runs: it changes with each of them.
 		Watches(&v1alpha1.Job{}, handler.EnqueueRequestsFromMapFunc(r.unfinishedRunsOf), builder.WithPredicates(specChanged)).
 		WatchesRawSource(&r.pods).
-		WatchesRawSource(policySource{store: r.Gate.Policy, affected: r.affectedByPolicy, every: groupsCheck}).
+		WatchesRawSource(policySource{store: r.Gate.Policy, clock: r.Gate.Clock, affected: r.affectedByPolicy, every: groupsCheck}).
 		WithOptions(options(concurrency)).
 		Complete(r)
 }

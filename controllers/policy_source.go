@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -18,7 +19,8 @@ import (
 )
 
 // policyPause is how long at least lies between two looks at what a change of policy affects. A look
-// costs about a microsecond for each Job; while Grants stream in, this bounds how often it is paid.
+// costs about a microsecond for each Job that may be launched, and more for one that may not, which is told why; while
+// Grants stream in, this bounds how often it is paid, and lookShare does where there are many Jobs.
 const policyPause = 50 * time.Millisecond
 
 // groupsCheck is how often it is asked which owners' groups have become too old to count: no change of the
@@ -29,6 +31,7 @@ const groupsCheck = time.Minute
 // and every so often, it asks what that affects.
 type policySource struct {
 	store    *policystore.Store
+	clock    clock.PassiveClock // by which a look is timed
 	affected func(context.Context) ([]ctrl.Request, error)
 	// every is how often it asks without a change.
 	every time.Duration
@@ -60,6 +63,14 @@ func (s policySource) Start(ctx context.Context, queue workqueue.TypedRateLimiti
 		if errors.Is(s.store.Unavailable(), policystore.ErrTooOld) && !s.store.Synced() {
 			return 0 // nothing is launched; every status stays as it is, until it is known what it should be
 		}
+		return s.look(ctx, queue)
+	})
+	return nil
+}
+
+// look enqueues what the policy affects, and returns how long to pause then.
+func (s policySource) look(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) (pause time.Duration) {
+	return paced(s.clock, policyPause, func() {
 		requests, err := s.affected(ctx)
 		if err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Find what a change of policy affects")
@@ -67,9 +78,7 @@ func (s policySource) Start(ctx context.Context, queue workqueue.TypedRateLimiti
 		for _, request := range requests {
 			queue.Add(request)
 		}
-		return policyPause
 	})
-	return nil
 }
 
 // differs says whether the Authorized condition is not what it should be.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -40,7 +41,7 @@ func TestPolicySource_enqueuesWhatAChangeAffects(t *testing.T) {
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())
 	t.Cleanup(queue.ShutDown)
 	affected, times := asked(func() ([]ctrl.Request, error) { return []ctrl.Request{request("run")}, nil })
-	if err := (policySource{store: held.Store, affected: affected, every: time.Hour}).Start(t.Context(), queue); err != nil {
+	if err := (policySource{store: held.Store, clock: clock.RealClock{}, affected: affected, every: time.Hour}).Start(t.Context(), queue); err != nil {
 		t.Fatal(err)
 	}
 	next := func(what string) {
@@ -68,7 +69,7 @@ func TestPolicySource_asksWithoutAChange(t *testing.T) {
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())
 	t.Cleanup(queue.ShutDown)
 	affected, times := asked(func() ([]ctrl.Request, error) { return []ctrl.Request{request("run")}, nil })
-	if err := (policySource{store: held.Store, affected: affected, every: time.Millisecond}).Start(t.Context(), queue); err != nil {
+	if err := (policySource{store: held.Store, clock: clock.RealClock{}, affected: affected, every: time.Millisecond}).Start(t.Context(), queue); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, times, "question")
@@ -81,7 +82,7 @@ func TestPolicySource_anErrorIsNotTheLastQuestion(t *testing.T) {
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())
 	t.Cleanup(queue.ShutDown)
 	affected, times := asked(func() ([]ctrl.Request, error) { return nil, errors.New("no list") })
-	if err := (policySource{store: held.Store, affected: affected, every: time.Hour}).Start(t.Context(), queue); err != nil {
+	if err := (policySource{store: held.Store, clock: clock.RealClock{}, affected: affected, every: time.Hour}).Start(t.Context(), queue); err != nil {
 		t.Fatal(err)
 	}
 	held.tell(t, makeACL("dev", "dcos:adminrouter:acs"))
@@ -92,5 +93,25 @@ func TestPolicySource_anErrorIsNotTheLastQuestion(t *testing.T) {
 	}
 	if queue.Len() != 0 {
 		t.Errorf("%d requests are queued, want none", queue.Len())
+	}
+}
+
+// TestPolicySource_bounded: whoever changes the policy all the time gets a part of the leader's time, however many Jobs a look
+// is at.
+func TestPolicySource_bounded(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]time.Duration{0: policyPause, time.Millisecond: policyPause, time.Second: 10 * time.Second} {
+		clk := clocktesting.NewFakeClock(policyNoon)
+		held := holdPolicy(t, clk)
+		queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())
+		t.Cleanup(queue.ShutDown)
+		affected := func(context.Context) ([]ctrl.Request, error) {
+			clk.Step(took)
+			return []ctrl.Request{request("run")}, nil
+		}
+		pause := policySource{store: held.Store, clock: clk, affected: affected}.look(t.Context(), queue)
+		if pause != want || queue.Len() != 1 {
+			t.Errorf("after %v: a pause of %v, want %v; %d queued", took, pause, want, queue.Len())
+		}
 	}
 }
