@@ -32,11 +32,11 @@ func (o *authorizationOptions) bind(f *pflag.FlagSet) {
 }
 
 // setUpAuthorization returns the server of the authorization webhook, for every replica, or nothing if no address is set.
-func (o *options) setUpAuthorization(mgr ctrl.Manager, store *policystore.Store, observe observers) ([]manager.Runnable, error) {
+func (o *options) setUpAuthorization(ctx context.Context, mgr ctrl.Manager, store *policystore.Store, observe observers) ([]manager.Runnable, error) {
 	if o.authorization.address == "" {
 		return nil, nil
 	}
-	work, err := joblookup.NewCache(mgr.GetConfig(), cache.Options{
+	work, err := joblookup.NewCache(ctx, mgr.GetConfig(), cache.Options{
 		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(), NewInformer: store.View.NewInformer,
 	}, joblookup.Scope(o.Mode == controllers.ModeStrict))
 	if err != nil {

@@ -185,7 +185,7 @@ func (o *options) setUp(ctx context.Context, mgr ctrl.Manager, store *policystor
 	if err != nil {
 		return nil, err
 	}
-	authorization, err := o.setUpAuthorization(mgr, store, observe)
+	authorization, err := o.setUpAuthorization(ctx, mgr, store, observe)
 	if err != nil {
 		return nil, err
 	}

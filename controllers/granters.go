@@ -20,8 +20,10 @@ import (
 )
 
 const (
-	// grantersPause is how long at least lies between two looks at all granters.
+	// grantersPause is how long at least lies between two looks at all granters, and grantersShare how many
+	// times as long as the look itself took: it may ask the API server much.
 	grantersPause = time.Second
+	grantersShare = 10
 	// grantersRecheck is when to look again although no policy has changed: RBAC may have.
 	grantersRecheck = 5 * time.Minute
 )
@@ -56,7 +58,7 @@ func (g *granters) enqueue(ctx context.Context, queue workqueue.TypedRateLimitin
 		ticker := time.NewTicker(grantersRecheck)
 		defer ticker.Stop()
 		for {
-			pause := paced(g.clock, grantersPause, func() {
+			pause := paced(g.clock, grantersPause, grantersShare, func() {
 				requests, err := g.look(ctx)
 				if err != nil {
 					ctrl.LoggerFrom(ctx).Error(err, "Find Grants whose granter has lost authority")

@@ -20,8 +20,12 @@ import (
 
 // policyPause is how long at least lies between two looks at what a change of policy affects. A look
 // costs about a microsecond for each Job that may be launched, and more for one that may not, which is told why; while
-// Grants stream in, this bounds how often it is paid, and lookShare does where there are many Jobs.
-const policyPause = 50 * time.Millisecond
+// Grants stream in, this bounds how often it is paid, and policyShare does where there are many Jobs: the pause is at least
+// so many times as long as the look. It is short, as running work that a revocation ends waits for it.
+const (
+	policyPause = 50 * time.Millisecond
+	policyShare = 3
+)
 
 // groupsCheck is how often it is asked which owners' groups have become too old to count: no change of the
 // policy tells.
@@ -70,7 +74,7 @@ func (s policySource) Start(ctx context.Context, queue workqueue.TypedRateLimiti
 
 // look enqueues what the policy affects, and returns how long to pause then.
 func (s policySource) look(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) (pause time.Duration) {
-	return paced(s.clock, policyPause, func() {
+	return paced(s.clock, policyPause, policyShare, func() {
 		requests, err := s.affected(ctx)
 		if err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Find what a change of policy affects")

@@ -100,7 +100,7 @@ func TestPolicySource_anErrorIsNotTheLastQuestion(t *testing.T) {
 // is at.
 func TestPolicySource_bounded(t *testing.T) {
 	t.Parallel()
-	for took, want := range map[time.Duration]time.Duration{0: policyPause, time.Millisecond: policyPause, time.Second: 10 * time.Second} {
+	for took, want := range map[time.Duration]time.Duration{0: policyPause, time.Millisecond: policyPause, time.Second: 3 * time.Second} {
 		clk := clocktesting.NewFakeClock(policyNoon)
 		held := holdPolicy(t, clk)
 		queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())

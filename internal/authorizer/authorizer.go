@@ -61,7 +61,7 @@ type Lookup interface {
 	// JobOfPod returns the name of the Job of a run's pod, ErrNotFound or ErrOfNoRun. It never guesses: the name is
 	// empty, which stands for all Jobs of the namespace, for a pod that has outlived its run.
 	JobOfPod(ctx context.Context, namespace, name string) (string, error)
-	// HoldsJobs reports whether there is a Job in a namespace, or in any if the namespace is empty.
+	// HoldsJobs reports whether there is a Job, or a pod that one has left, in a namespace, or in any if the namespace is empty.
 	HoldsJobs(ctx context.Context, namespace string) (bool, error)
 }
 

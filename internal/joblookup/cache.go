@@ -31,7 +31,7 @@ const (
 
 // NewCache makes a cache of pods and batch/v1 Jobs by which Lookup can tell whose they are. The caller starts it.
 // What is read from it is shared, and must not be changed.
-func NewCache(config *rest.Config, options cache.Options, scope Scope) (cache.Cache, error) {
+func NewCache(ctx context.Context, config *rest.Config, options cache.Options, scope Scope) (cache.Cache, error) {
 	options.DefaultTransform = slim
 	options.DefaultUnsafeDisableDeepCopy = new(true)
 	if scope == OfRuns {
@@ -41,7 +41,24 @@ func NewCache(config *rest.Config, options cache.Options, scope Scope) (cache.Ca
 		}
 		options.DefaultLabelSelector = labels.NewSelector().Add(*ofRuns)
 	}
-	return cache.New(config, options)
+	work, err := cache.New(config, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := work.IndexField(ctx, pod(), podOfRun, podsOfRuns); err != nil {
+		return nil, fmt.Errorf("index the pods of runs: %w", err)
+	}
+	return work, nil
+}
+
+// podOfRun finds the pods of runs, by the value "true", in a cache that may hold those of everybody.
+const podOfRun = "run"
+
+func podsOfRuns(object client.Object) []string {
+	if _, ok := object.GetLabels()[v1alpha1.LabelRun]; ok {
+		return []string{"true"}
+	}
+	return nil
 }
 
 // Prepare waits until the caches hold what there is: Jobs and runs in one, work in that of NewCache.

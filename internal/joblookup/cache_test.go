@@ -100,7 +100,7 @@ func TestNewCache_holdsItsScope(t *testing.T) {
 		}
 	}
 	for scope, want := range map[Scope][]string{OfRuns: {"of-a-run"}, Everything: {"of-a-run", "ordinary"}} {
-		work, err := NewCache(config, cache.Options{Scheme: grantrytesting.Scheme}, scope)
+		work, err := NewCache(t.Context(), config, cache.Options{Scheme: grantrytesting.Scheme}, scope)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,6 +109,12 @@ func TestNewCache_holdsItsScope(t *testing.T) {
 		go func() { ended <- work.Start(ctx) }()
 		if err := Prepare(ctx, work, work); err != nil {
 			t.Fatal(err)
+		}
+		holds := &Lookup{Cached: work, Work: work}
+		for namespace, want := range map[string]bool{"default": true, "": true, "kube-system": false} {
+			if got, err := holds.HoldsJobs(ctx, namespace); got != want || err != nil {
+				t.Errorf("everything is %v: %q, where there is no Job but a pod of one: %v, %v", scope, namespace, got, err)
+			}
 		}
 		var got []string
 		for _, name := range []string{"of-a-run", "ordinary"} {

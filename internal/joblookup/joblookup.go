@@ -72,11 +72,20 @@ func (l *Lookup) JobOfPod(ctx context.Context, namespace, name string) (string, 
 	return job, err
 }
 
-// HoldsJobs reports whether there is a Job in a namespace, or in any if the namespace is empty.
+// HoldsJobs reports whether there is a Job in a namespace, or in any if the namespace is empty, or a pod that is labelled as a
+// run's: pods outlive a Job that is deleted by their grace period, or for as long as their node doesn't answer.
 func (l *Lookup) HoldsJobs(ctx context.Context, namespace string) (bool, error) {
 	jobs := &v1alpha1.JobList{}
 	if err := l.Cached.List(ctx, jobs, client.InNamespace(namespace), client.Limit(1), client.UnsafeDisableDeepCopy); err != nil {
 		return false, fmt.Errorf("list Jobs: %w", err)
 	}
-	return len(jobs.Items) > 0, nil
+	if len(jobs.Items) > 0 {
+		return true, nil
+	}
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	if err := l.Work.List(ctx, pods, client.InNamespace(namespace), client.MatchingFields{podOfRun: "true"}, client.Limit(1), client.UnsafeDisableDeepCopy); err != nil {
+		return false, fmt.Errorf("list pods of runs: %w", err)
+	}
+	return len(pods.Items) > 0, nil
 }

@@ -72,7 +72,7 @@ func labelled(pod *corev1.Pod) *corev1.Pod {
 
 func reader(down bool, objects ...client.Object) (client.Client, *atomic.Int64) {
 	reads := new(atomic.Int64)
-	return interceptor.NewClient(fake.NewClientBuilder().WithScheme(grantrytesting.Scheme).WithObjects(objects...).Build(), interceptor.Funcs{
+	return interceptor.NewClient(fake.NewClientBuilder().WithScheme(grantrytesting.Scheme).WithObjects(objects...).WithIndex(&corev1.Pod{}, podOfRun, podsOfRuns).Build(), interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
 			reads.Add(1)
 			if down {
@@ -206,12 +206,25 @@ func TestLookup_holdsJobs(t *testing.T) {
 	t.Parallel()
 	full, _ := reader(false, there()...)
 	down, _ := reader(true)
-	for namespace, want := range map[string]bool{"n": true, "other": false, "": true} {
-		if got, err := (&Lookup{Cached: full}).HoldsJobs(t.Context(), namespace); got != want || err != nil {
-			t.Errorf("%q: %v, %v", namespace, got, err)
+	empty, _ := reader(false, &corev1.Pod{ObjectMeta: meta("of-no-run")})
+	left, _ := reader(false, labelled(&corev1.Pod{ObjectMeta: meta("outlives-its-job")}))
+	for name, tc := range map[string]struct {
+		jobs, work client.Client
+		want       map[string]bool
+	}{
+		"a Job":              {full, empty, map[string]bool{"n": true, "other": false, "": true}},
+		"a pod that is left": {empty, left, map[string]bool{"n": true, "other": false, "": true}},
+		"neither":            {empty, empty, map[string]bool{"n": false, "": false}},
+	} {
+		for namespace, want := range tc.want {
+			if got, err := (&Lookup{Cached: tc.jobs, Work: tc.work}).HoldsJobs(t.Context(), namespace); got != want || err != nil {
+				t.Errorf("%s: %q: %v, %v", name, namespace, got, err)
+			}
 		}
 	}
-	if got, err := (&Lookup{Cached: down}).HoldsJobs(t.Context(), "n"); got || !errors.Is(err, errDown) {
-		t.Errorf("%v, %v", got, err)
+	for _, l := range []*Lookup{{Cached: down, Work: full}, {Cached: empty, Work: down}} {
+		if got, err := l.HoldsJobs(t.Context(), "n"); got || !errors.Is(err, errDown) {
+			t.Errorf("%v, %v", got, err)
+		}
 	}
 }

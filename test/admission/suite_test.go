@@ -207,7 +207,7 @@ func (w *world) run(t *testing.T, o options, authorizer *authorization.Server) {
 func authorize(t *testing.T, mgr ctrl.Manager, o options, store *policystore.Store, server *authorization.Server) {
 	t.Helper()
 	g := NewWithT(t)
-	work, err := joblookup.NewCache(mgr.GetConfig(), cache.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()}, joblookup.OfRuns)
+	work, err := joblookup.NewCache(t.Context(), mgr.GetConfig(), cache.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()}, joblookup.OfRuns)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(mgr.Add(work)).To(Succeed())
 	server.Handler = &authorization.Handler{Clock: clock.RealClock{}, Authorizer: &grantryauthorizer.Authorizer{
