@@ -40,11 +40,8 @@ var _ reconcile.Reconciler = (*ACLReconciler)(nil)
 // Reconcile brings the status of one ACL up to date.
 func (r *ACLReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	acl := &v1alpha1.ACL{}
-	if err := r.Get(ctx, req.NamespacedName, acl); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	if !acl.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil // it counts no more, whoever holds it with a finalizer
+	if isThere, err := getPolicyObject(ctx, r.Client, r.propagation, req.NamespacedName, acl); err != nil || !isThere {
+		return ctrl.Result{}, err
 	}
 	why, err := r.validator.validate(ctx, acl, acl.Spec.GrantedBy)
 	if err != nil {

@@ -43,11 +43,8 @@ var _ reconcile.Reconciler = (*GrantReconciler)(nil)
 // Reconcile brings the status of one Grant up to date.
 func (r *GrantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	grant := &v1alpha1.Grant{}
-	if err := r.Get(ctx, req.NamespacedName, grant); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	if !grant.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil // it counts no more, whoever holds it with a finalizer
+	if isThere, err := getPolicyObject(ctx, r.Client, r.propagation, req.NamespacedName, grant); err != nil || !isThere {
+		return ctrl.Result{}, err
 	}
 	acl, err := r.aclOf(ctx, grant)
 	if err != nil {

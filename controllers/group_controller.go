@@ -29,11 +29,8 @@ var _ reconcile.Reconciler = (*GroupReconciler)(nil)
 // Reconcile brings the status of one Group up to date.
 func (r *GroupReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	group := &v1alpha1.Group{}
-	if err := r.Get(ctx, req.NamespacedName, group); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	if !group.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil // it counts no more, whoever holds it with a finalizer
+	if isThere, err := getPolicyObject(ctx, r.Client, r.propagation, req.NamespacedName, group); err != nil || !isThere {
+		return ctrl.Result{}, err
 	}
 	why, err := r.validator.validate(ctx, group, group.Spec.GrantedBy)
 	if err != nil {

@@ -34,13 +34,18 @@ func fakePolicyClient(funcs interceptor.Funcs, objs ...client.Object) client.Cli
 	return b.Build()
 }
 
-// policyReconcilers are the three, over one client.
+// policyReconcilers are the three, over one client, with nobody to ask about.
 func policyReconcilers(c client.Client) map[string]reconcile.Reconciler {
+	return propagatingReconcilers(c, nil)
+}
+
+// propagatingReconcilers have one propagation, as their objects have different names.
+func propagatingReconcilers(c client.Client, p *propagation) map[string]reconcile.Reconciler {
 	clk := clocktesting.NewFakePassiveClock(policyNoon)
 	return map[string]reconcile.Reconciler{
-		"acl":   &ACLReconciler{Client: c, Clock: clk, Store: policystore.New(nil, clocktesting.NewFakeClock(policyNoon))},
-		"grant": &GrantReconciler{Client: c, Clock: clk},
-		"group": &GroupReconciler{Client: c, Clock: clk},
+		"acl":   &ACLReconciler{Client: c, Clock: clk, Store: policystore.New(nil, clocktesting.NewFakeClock(policyNoon)), propagation: p},
+		"grant": &GrantReconciler{Client: c, Clock: clk, propagation: p},
+		"group": &GroupReconciler{Client: c, Clock: clk, propagation: p},
 	}
 }
 
@@ -125,6 +130,40 @@ func TestPolicyReconcilers_leaveAloneWhatIsGone(t *testing.T) {
 			if _, err := r.Reconcile(t.Context(), request(kind)); err != nil {
 				t.Errorf("Reconcile() = %v", err)
 			}
+		})
+	}
+}
+
+// TestPolicyReconcilers_forgetWhatIsGone: who creates and deletes in a loop fills no memory, and takes no turns.
+func TestPolicyReconcilers_forgetWhatIsGone(t *testing.T) {
+	t.Parallel()
+	for name, finalizers := range map[string][]string{"gone": nil, "held by a finalizer": {"example.com/hold"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			objs := policyObjects()
+			for _, obj := range objs {
+				obj.SetFinalizers(finalizers)
+			}
+			c := fakePolicyClient(interceptor.Funcs{}, objs...)
+			p := newPropagation(&upTo{}, "grant", clocktesting.NewFakePassiveClock(policyNoon))
+			reconcilers := propagatingReconcilers(c, p)
+			reconcileAll := func(want int) {
+				for kind, r := range reconcilers {
+					if _, err := r.Reconcile(t.Context(), request(kind)); err != nil {
+						t.Errorf("%s: %v", kind, err)
+					}
+				}
+				if len(p.waiting) != want {
+					t.Errorf("%d wait, want %d", len(p.waiting), want)
+				}
+			}
+			reconcileAll(len(objs))
+			for _, obj := range objs {
+				if err := c.Delete(t.Context(), obj); err != nil {
+					t.Fatal(err)
+				}
+			}
+			reconcileAll(0)
 		})
 	}
 }

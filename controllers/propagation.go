@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -49,6 +50,7 @@ type propagation struct {
 
 // waiter is an object by which not every replica is known to decide.
 type waiter struct {
+	uid        types.UID // another object of the same name is at generation 1, too
 	generation int64
 	version    uint64 // that a replica must have come to
 	since      time.Time
@@ -89,6 +91,19 @@ func (p *propagation) say(obj client.Object, conds *[]metav1.Condition, isWritte
 	conditions.Set(conds, c, now)
 }
 
+// getPolicyObject reads an ACL, a Grant or a Group, and reports whether there is a status to write. There is none of what is
+// gone, nor of what is being deleted: it counts no more, whoever holds it with a finalizer. Such a one waits for nobody.
+func getPolicyObject(ctx context.Context, c client.Reader, p *propagation, key client.ObjectKey, obj client.Object) (isThere bool, err error) {
+	err = c.Get(ctx, key, obj)
+	if err == nil && obj.GetDeletionTimestamp().IsZero() {
+		return true, nil
+	}
+	if err = client.IgnoreNotFound(err); err == nil {
+		p.forget(key.Name)
+	}
+	return false, err
+}
+
 // patchPolicyStatus writes the status of an ACL, a Grant or a Group, and what there is to say of Propagated with it.
 // Where it is the status that makes the object count or not, that has to reach every replica first.
 func patchPolicyStatus[T client.Object](
@@ -123,15 +138,19 @@ func (p *propagation) await(obj client.Object) waiter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := p.waiting[obj.GetName()]
-	if w == nil || w.generation != obj.GetGeneration() {
+	if w == nil || w.uid != obj.GetUID() || w.generation != obj.GetGeneration() {
 		version, _ := strconv.ParseUint(obj.GetResourceVersion(), 10, 64) // of a server with others: 0, which is soon
-		w = &waiter{generation: obj.GetGeneration(), version: version, since: p.clock.Now()}
+		w = &waiter{uid: obj.GetUID(), generation: obj.GetGeneration(), version: version, since: p.clock.Now()}
 		p.waiting[obj.GetName()] = w
 	}
 	return *w
 }
 
+// forget lets an object wait no more: all is said of it, or it is gone.
 func (p *propagation) forget(name string) {
+	if p == nil {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.waiting, name)

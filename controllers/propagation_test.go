@@ -154,6 +154,24 @@ func TestPropagation_late(t *testing.T) {
 	expectPropagated(t, grant, "True Enforced 1")
 }
 
+// TestPropagation_recreated: another object of the same name and generation waits by itself.
+func TestPropagation_recreated(t *testing.T) {
+	t.Parallel()
+	replicas := &upTo{8}
+	p := newPropagation(replicas, "grant", clocktesting.NewFakePassiveClock(propagationBegin))
+	grant := grantAt("a", 1, "9")
+	grant.UID = "first"
+	p.say(grant, &grant.Status.Conditions, true, propagationBegin)
+	replicas.version = 9
+	again := grantAt("a", 1, "12")
+	again.UID = "second"
+	p.say(again, &again.Status.Conditions, true, propagationBegin)
+	expectPropagated(t, again, "absent")
+	replicas.version = 12
+	p.say(again, &again.Status.Conditions, true, propagationBegin)
+	expectPropagated(t, again, "True Enforced 1")
+}
+
 // TestPropagation_restart: where a status makes an object count, that status must reach every replica.
 func TestPropagation_restart(t *testing.T) {
 	t.Parallel()
