@@ -125,20 +125,20 @@ func (m *Monitor) OnReopen(wake func()) {
 	m.wake = append(m.wake, wake)
 }
 
-// Listed is the resource version of the last list of a kind, or zero: what has a higher one came by a watch, and in
-// order.
-func (m *Monitor) Listed(kind string) (version uint64) {
+// Listed are the resource versions of the first and of the last list of a kind, or zero: what has a higher one than the last
+// came by a watch, and in order.
+func (m *Monitor) Listed(kind string) (first, last uint64) {
 	if m == nil {
-		return 0
+		return 0, 0
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, v := range m.views {
 		if v.kind == kind {
-			version = max(version, v.listed)
+			first, last = max(first, v.firstListed), max(last, v.listed)
 		}
 	}
-	return version
+	return first, last
 }
 
 // now is the present moment.

@@ -45,9 +45,10 @@ type view struct {
 	nobody  string // a field selector
 	source  toolscache.ListerWatcherWithContext
 
-	isProven bool
-	proven   time.Duration // the moment at which the view was the API server's
-	listed   uint64        // the resource version of the last list
+	isProven    bool
+	proven      time.Duration // the moment at which the view was the API server's
+	firstListed uint64        // the resource version of the first list
+	listed      uint64        // the resource version of the last list
 
 	isApplying bool // that list was not the first, and no watch has begun since
 }
@@ -137,6 +138,9 @@ func (v *view) wasListed(version uint64, began time.Duration) {
 	v.monitor.mu.Lock()
 	v.listed = version
 	first := !v.isProven
+	if first {
+		v.firstListed = version
+	}
 	v.isApplying = !first
 	v.monitor.mu.Unlock()
 	if first {

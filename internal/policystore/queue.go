@@ -37,7 +37,7 @@ type queue struct {
 	wake   chan struct{}            // capacity 1; received from when there may be something to take
 	counts func(client.Object) bool // set before the informers start; nil counts everything
 
-	listed func(kind) uint64 // the version of the last list of a kind; nil is 0
+	listed func(kind) (first, last uint64) // the versions of the first and of the last list of a kind; nil is 0
 
 	mu      sync.Mutex
 	latest  map[objectKey]client.Object // nil for an object that is gone
@@ -54,8 +54,13 @@ type watermarks [len(kindLabels)]uint64
 // was listed, and have higher ones; those of a list say nothing.
 func (q *queue) saw(k kind, obj client.Object) {
 	version, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64)
-	if err != nil || (q.listed != nil && version <= q.listed(k)) {
+	if err != nil {
 		return
+	}
+	if q.listed != nil {
+		if _, last := q.listed(k); version <= last {
+			return
+		}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -65,13 +70,14 @@ func (q *queue) saw(k kind, obj client.Object) {
 	}
 }
 
-// loaded says that the snapshot holds the first lists.
+// loaded says that the snapshot holds the first lists. It need not hold what was listed anew while it was made.
 func (q *queue) loaded() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for k := range q.seen {
 		if q.listed != nil {
-			q.taken[k] = max(q.taken[k], q.listed(kind(k)))
+			first, _ := q.listed(kind(k))
+			q.taken[k] = max(q.taken[k], first)
 		}
 	}
 	q.settle()

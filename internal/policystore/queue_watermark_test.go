@@ -21,7 +21,7 @@ func TestQueue_watermark(t *testing.T) {
 	t.Parallel()
 	listed := uint64(10)
 	s := loaded(t)
-	s.queue.listed = func(kind) uint64 { return listed }
+	s.queue.listed = func(kind) (uint64, uint64) { return 10, listed }
 	h := s.queue.handler(kindGrant)
 	expect := func(what string, want uint64) {
 		t.Helper()
@@ -63,4 +63,28 @@ func TestQueue_watermark(t *testing.T) {
 	expect("a new list may have more to come", 15)
 	h.OnUpdate(at("a", 2, 18), at("a", 2, 21))
 	expect("an event after the list", 21)
+}
+
+// TestQueue_listedAnewWhileLoading: what a second list brings is still to come when the first snapshot is made.
+func TestQueue_listedAnewWhileLoading(t *testing.T) {
+	t.Parallel()
+	s := loaded(t)
+	last := uint64(10)
+	s.queue.listed = func(kind) (uint64, uint64) { return 10, last }
+	h := s.queue.handler(kindGrant)
+	h.OnAdd(at("a", 1, 8), true)
+	taken := s.queue.take()
+	last = 20
+	s.load(t.Context(), taken)
+	s.queue.loaded()
+	if got := s.Watermarks()["grant"]; got != 10 {
+		t.Errorf("%d, and the snapshot is of 10", got)
+	}
+	h.OnAdd(at("b", 1, 18), false)
+	h.OnAdd(at("c", 1, 21), false)
+	s.apply(t.Context(), s.queue.take())
+	s.queue.done()
+	if got := s.Watermarks()["grant"]; got != 21 {
+		t.Errorf("%d after an event of 21", got)
+	}
 }

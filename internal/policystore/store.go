@@ -174,7 +174,7 @@ func (s *Store) SubscribeACLs(ctx context.Context) *ACLChanges {
 // Start loads the policy and keeps it up to date until ctx ends. It is called once.
 func (s *Store) Start(ctx context.Context) error {
 	s.queue.counts = s.Rule.Counts
-	s.queue.listed = func(k kind) uint64 { return s.View.Listed(kindLabels[k]) }
+	s.queue.listed = func(k kind) (first, last uint64) { return s.View.Listed(kindLabels[k]) }
 	s.View.OnReopen(s.wakeSubscribers) // what was held up goes on
 	synced, err := s.watch(ctx)
 	if err != nil {
