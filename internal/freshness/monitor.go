@@ -51,6 +51,8 @@ type Monitor struct {
 	mu    sync.Mutex
 	views []*view
 	wake  []func()
+
+	listed []func(kind string, version uint64)
 }
 
 // New returns a monitor that finds a view too old beyond the limit, which is at least MinLimit; zero is no limit.
@@ -123,6 +125,16 @@ func (m *Monitor) OnReopen(wake func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wake = append(m.wake, wake)
+}
+
+// OnList adds what is called with a complete list's version before the informer has what is in it.
+func (m *Monitor) OnList(listed func(kind string, version uint64)) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.listed = append(m.listed, listed)
 }
 
 // Listed are the resource versions of the first and of the last list of a kind, or zero: what has a higher one than the last

@@ -85,6 +85,7 @@ func TestMonitor_withoutALimit(t *testing.T) {
 	}
 	none := (*Monitor)(nil)
 	none.OnReopen(nil)
+	none.OnList(nil)
 	if !none.Fresh(clock.Now()) || none.Age(clock.Now()) != 0 || len(none.Ages(clock.Now())) != 0 || none.Limit() != 0 || lastListed(none) != 0 {
 		t.Error("no monitor finds something")
 	}

@@ -142,7 +142,11 @@ func (v *view) wasListed(version uint64, began time.Duration) {
 		v.firstListed = version
 	}
 	v.isApplying = !first
+	listed := v.monitor.listed
 	v.monitor.mu.Unlock()
+	for _, call := range listed {
+		call(v.kind, version)
+	}
 	if first {
 		v.monitor.prove(v, began)
 	}

@@ -208,12 +208,17 @@ func TestList_asOfNow(t *testing.T) {
 		t.Errorf("proven %v, at %s, listed %d", v.isProven, v.proven, lastListed(v.monitor))
 	}
 	s.present = "12"
+	var told uint64
+	v.monitor.OnList(func(_ string, version uint64) { told = version })
 	proven := v.proven
 	if _, err := toolscache.ToListerWatcherWithContext(source).ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "9"}); err != nil {
 		t.Fatal(err)
 	}
 	if first, last := v.monitor.Listed("grant"); v.proven != proven || first != 9 || last != 12 {
 		t.Errorf("a later list, which is not applied yet, proves something, or was not noted: %d, %d", first, last)
+	}
+	if told != 12 {
+		t.Errorf("told of a list of %d", told)
 	}
 	if !watchlist.DoesClientNotSupportWatchListSemantics(source) {
 		t.Error("the reflector would not list")

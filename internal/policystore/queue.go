@@ -70,14 +70,26 @@ func (q *queue) saw(k kind, obj client.Object) {
 	}
 }
 
+// rewind takes note of a list that is older than what was seen: etcd was restored, and gives those versions out anew. Nothing
+// of the kind is known to be applied until an event follows the list. It reports whether that is so.
+func (q *queue) rewind(k kind, listed uint64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if listed >= max(q.seen[k], q.applied[k]) {
+		return false
+	}
+	q.seen[k], q.taken[k], q.applied[k] = 0, 0, 0
+	return true
+}
+
 // loaded says that the snapshot holds the first lists. It need not hold what was listed anew while it was made.
 func (q *queue) loaded() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for k := range q.seen {
 		if q.listed != nil {
-			first, _ := q.listed(kind(k))
-			q.taken[k] = max(q.taken[k], first)
+			first, last := q.listed(kind(k))
+			q.taken[k] = max(q.taken[k], min(first, last)) // the last is the lower one if etcd was restored meanwhile
 		}
 	}
 	q.settle()

@@ -88,3 +88,43 @@ func TestQueue_listedAnewWhileLoading(t *testing.T) {
 		t.Errorf("%d after an event of 21", got)
 	}
 }
+
+// TestStore_rewind: after etcd was restored, versions that were applied are given out anew, and nothing is known of those.
+func TestStore_rewind(t *testing.T) {
+	t.Parallel()
+	last := uint64(10)
+	s := loaded(t)
+	s.queue.listed = func(kind) (uint64, uint64) { return 10, last }
+	woken := s.Subscribe(t.Context())
+	h := s.queue.handler(kindGrant)
+	apply := func() { s.apply(t.Context(), s.queue.take()); s.queue.done() }
+	expect := func(what string, want uint64) {
+		t.Helper()
+		if got := s.Watermarks()["grant"]; got != want {
+			t.Errorf("%s: %d, want %d", what, got, want)
+		}
+	}
+	h.OnAdd(at("a", 1, 30), false)
+	apply()
+	<-woken
+	last = 40
+	s.rewind("grant", last)
+	s.rewind("job", 1)
+	expect("a list that is newer", 30)
+	h.OnUpdate(at("a", 1, 30), at("a", 2, 50))
+	taken := s.queue.take()
+	last = 20
+	s.rewind("grant", last)
+	expect("a list that is older", 0)
+	select {
+	case <-woken:
+	default:
+		t.Error("nobody is told")
+	}
+	s.apply(t.Context(), taken)
+	s.queue.done()
+	expect("what was taken before is applied", 0)
+	h.OnAdd(at("b", 1, 21), false)
+	apply()
+	expect("an event after the list", 21)
+}

@@ -130,7 +130,7 @@ func (s *Store) ReadyCheck(*http.Request) error {
 }
 
 // Watermarks are the resource versions up to which the snapshot holds everything, by kind: acl, grant, group. They
-// follow what changes; what is quiet stays behind.
+// follow what changes; what is quiet stays behind. They go back where etcd was restored.
 func (s *Store) Watermarks() map[string]uint64 {
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
@@ -176,6 +176,7 @@ func (s *Store) Start(ctx context.Context) error {
 	s.queue.counts = s.Rule.Counts
 	s.queue.listed = func(k kind) (first, last uint64) { return s.View.Listed(kindLabels[k]) }
 	s.View.OnReopen(s.wakeSubscribers) // what was held up goes on
+	s.View.OnList(s.rewind)
 	synced, err := s.watch(ctx)
 	if err != nil {
 		return err
@@ -192,6 +193,13 @@ func (s *Store) Start(ctx context.Context) error {
 	close(s.loaded)
 	s.follow(ctx)
 	return nil
+}
+
+// rewind has it told to everybody when the watermark of a kind goes back.
+func (s *Store) rewind(label string, listed uint64) {
+	if k := slices.Index(kindLabels[:], label); k >= 0 && s.queue.rewind(kind(k), listed) {
+		s.wakeSubscribers()
+	}
 }
 
 // watch sends the events of every kind to the queue, and returns what to wait for until the queue has
