@@ -52,6 +52,9 @@ func (o *options) setUpReplicas(mgr ctrl.Manager, store *policystore.Store) (*re
 	if err := mgr.Add(member); err != nil {
 		return nil, fmt.Errorf("add this replica's Lease: %w", err)
 	}
+	if err := mgr.AddReadyzCheck("lease", member.ReadyCheck); err != nil {
+		return nil, fmt.Errorf("add this replica's Lease: %w", err)
+	}
 	return l, nil
 }
 

@@ -11,7 +11,10 @@ package replicas
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
+	"sync/atomic"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -31,6 +34,8 @@ const (
 	renewEach, changeEach = 10 * time.Second, time.Second
 	// margin is by how much a Lease outlives the limit on the age of a view.
 	margin = 5 * time.Second
+	// patience is how long one attempt to write the Lease may take.
+	patience = 5 * time.Second
 	// farewell is how long a replica that ends waits for its Lease to be deleted.
 	farewell = 2 * time.Second
 )
@@ -55,6 +60,8 @@ type Member struct {
 	// MaxAge is the limit on the age of a view, 0 for none.
 	MaxAge time.Duration
 	Clock  clock.Clock
+
+	isCounted atomic.Bool // the Lease has been written
 }
 
 var (
@@ -65,21 +72,44 @@ var (
 // NeedLeaderElection is false: every replica has a Lease.
 func (m *Member) NeedLeaderElection() bool { return false }
 
+// ReadyCheck is a readiness check: nobody waits for a replica that has never written its Lease, so it must not be asked.
+func (m *Member) ReadyCheck(*http.Request) error {
+	if !m.isCounted.Load() {
+		return errors.New("this replica has not said yet how far it has come: its Lease could not be written")
+	}
+	return nil
+}
+
 // Start publishes until ctx ends, and then takes the Lease away, so that nobody waits for this replica.
 func (m *Member) Start(ctx context.Context) error {
 	changed := m.Policy.Subscribe(ctx)
-	log := ctrl.LoggerFrom(ctx).WithName("replicas")
+	var told time.Time
 	for {
+		pause := renewEach - changeEach
 		if m.Policy.Synced() {
 			if err := m.publish(ctx); err != nil && ctx.Err() == nil {
-				log.Info("Could not say how far this replica has come; Propagated waits for it", "lease", m.Name, "error", err.Error())
+				pause = 0
+				m.complain(ctx, &told, err)
 			}
 		}
-		if !m.sleep(ctx, changeEach, nil) || !m.sleep(ctx, renewEach-changeEach, changed) {
+		if !m.sleep(ctx, changeEach, nil) || !m.sleep(ctx, pause, changed) {
 			return m.leave(ctx)
 		}
 	}
 }
+
+// complain logs that the Lease could not be written, unless it has just been told.
+func (m *Member) complain(ctx context.Context, told *time.Time, err error) {
+	if m.Clock.Since(*told) < renewEach {
+		return
+	}
+	*told = m.Clock.Now()
+	ctrl.LoggerFrom(ctx).WithName("replicas").Info("Could not say how far this replica has come; Propagated waits for it until its Lease has run out, if it had one",
+		"lease", m.Name, "lasts", m.lasts(), "error", err.Error())
+}
+
+// lasts is how long a Lease lasts that is not renewed.
+func (m *Member) lasts() time.Duration { return m.MaxAge + margin + renewEach }
 
 // sleep waits for a time or a wake-up, and reports whether ctx goes on.
 func (m *Member) sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
@@ -94,8 +124,18 @@ func (m *Member) sleep(ctx context.Context, d time.Duration, wake <-chan struct{
 	return true
 }
 
-// publish writes the Lease: one request, two for the first time.
+// publish writes the Lease: one request, three for the first time.
 func (m *Member) publish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := m.write(ctx); err != nil {
+		return err
+	}
+	m.isCounted.Store(true)
+	return nil
+}
+
+func (m *Member) write(ctx context.Context) error {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name}}
 	watermarks, err := json.Marshal(m.Policy.Watermarks())
 	if err != nil {
@@ -107,7 +147,7 @@ func (m *Member) publish(ctx context.Context) error {
 			"annotations": map[string]string{v1alpha1.AnnotationWatermarks: string(watermarks)},
 		},
 		"spec": coordinationv1.LeaseSpec{
-			HolderIdentity: &m.Name, LeaseDurationSeconds: new(int32((m.MaxAge + margin + renewEach) / time.Second)), RenewTime: new(metav1.NewMicroTime(m.Clock.Now())),
+			HolderIdentity: &m.Name, LeaseDurationSeconds: new(int32(m.lasts() / time.Second)), RenewTime: new(metav1.NewMicroTime(m.Clock.Now())),
 		},
 	})
 	if err != nil {

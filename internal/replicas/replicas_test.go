@@ -2,10 +2,13 @@ package replicas
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -15,6 +18,8 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	grantrytesting "github.com/grantry/grantry/internal/testing"
@@ -183,6 +188,43 @@ func TestMember_closed(t *testing.T) {
 		return c.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "closed"}, &coordinationv1.Lease{})
 	}, 2*changeEach).ShouldNot(Succeed())
 	stop()
+}
+
+// TestMember_notWritten: a replica for which nobody waits is not ready, tries again soon, and does not hang on a request.
+func TestMember_notWritten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var tries []time.Duration
+		c := fake.NewClientBuilder().WithScheme(grantrytesting.Scheme).WithInterceptorFuncs(interceptor.Funcs{
+			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+				switch tries = append(tries, time.Since(began)); len(tries) {
+				case 1:
+					return errors.New("exceeded quota")
+				case 2: // no answer
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				return c.Create(ctx, o, opts...)
+			},
+		}).Build()
+		m := &Member{Client: c, Namespace: "default", Name: "a", Policy: newPolicy(1), MaxAge: time.Minute, Clock: clock.RealClock{}}
+		stop := start(t, m.Start)
+		time.Sleep(changeEach + patience)
+		synctest.Wait()
+		if m.ReadyCheck(nil) == nil {
+			t.Error("ready, and nobody waits for it")
+		}
+		time.Sleep(changeEach)
+		synctest.Wait()
+		if err := m.ReadyCheck(nil); err != nil {
+			t.Errorf("ready: %v", err)
+		}
+		stop()
+		if want := []time.Duration{0, changeEach, 2*changeEach + patience}; !slices.Equal(tries, want) {
+			t.Errorf("tried after %s, want %s", tries, want)
+		}
+	})
 }
 
 func TestAlone(t *testing.T) {
