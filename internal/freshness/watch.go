@@ -50,21 +50,14 @@ type view struct {
 	firstListed uint64        // the resource version of the first list
 	listed      uint64        // the resource version of the last list
 
-	isApplying bool // that list was not the first, and no watch has begun since
+	applyingUntil time.Duration // the moment up to which what that list brought may not be decided by; 0 for the first list
 }
 
 // applies reports whether what a list brought, which was not the first, may not be decided by yet.
 func (v *view) applies() bool {
 	v.monitor.mu.Lock()
 	defer v.monitor.mu.Unlock()
-	return v.isApplying
-}
-
-// hasBegun notes that a watch has begun.
-func (v *view) hasBegun() {
-	v.monitor.mu.Lock()
-	defer v.monitor.mu.Unlock()
-	v.isApplying = false
+	return v.monitor.now() < v.applyingUntil
 }
 
 // age is how old the view is.
@@ -140,8 +133,9 @@ func (v *view) wasListed(version uint64, began time.Duration) {
 	first := !v.isProven
 	if first {
 		v.firstListed = version
+	} else {
+		v.applyingUntil = v.monitor.now() + shortLife
 	}
-	v.isApplying = !first
 	listed := v.monitor.listed
 	v.monitor.mu.Unlock()
 	for _, call := range listed {
@@ -214,7 +208,6 @@ func (v *view) tryWatch(ctx context.Context, o metav1.ListOptions) (watch.Interf
 		cancel(err)
 		return nil, err
 	}
-	v.hasBegun()
 	return v.follow(w, cancel, q), nil
 }
 
@@ -272,7 +265,7 @@ type question struct {
 	present uint64
 	life    time.Duration // after which the API server ends it
 	// isApplying says that there has just been a list, not the first: what it brought may not be decided by yet when the
-	// watch's first events come. It proves nothing; the next one does.
+	// watch's first events come. It proves nothing; the first one that begins shortLife after the list does.
 	isApplying bool
 }
 

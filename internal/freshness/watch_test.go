@@ -23,6 +23,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/watchlist"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -263,11 +264,14 @@ func TestList_inPages(t *testing.T) {
 }
 
 // TestWatch_afterAnotherList: what was listed anew is not applied yet when the watch after it has its first events, so that
-// these prove nothing; those of the next one do.
+// these prove nothing. Neither do those of the next one if that watch is cut early.
 func TestWatch_afterAnotherList(t *testing.T) {
 	t.Parallel()
 	s, v := newScripted(nil, 0, 0)
+	clk := clocktesting.NewFakeClock(noon)
+	v.monitor.clock, v.monitor.start = clk, noon
 	for range 2 {
+		clk.Step(time.Second)
 		if _, err := v.list(t.Context(), metav1.ListOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -293,12 +297,15 @@ func TestWatch_afterAnotherList(t *testing.T) {
 	s.watches.Store(1)
 	s.err = errors.New("connection reset by peer") // the next one that begins is the first
 	watches()
-	if proven() != before {
-		t.Error("the watch right after a list proves something")
-	}
 	if *s.asked.TimeoutSeconds != int64(shortLife/time.Second) {
 		t.Errorf("it lives for %d s", *s.asked.TimeoutSeconds)
 	}
+	clk.Step(shortLife - 1)
+	watches()
+	if proven() != before {
+		t.Error("a watch right after a list proves something")
+	}
+	clk.Step(1)
 	watches()
 	if proven() <= before {
 		t.Error("the next one proves nothing")
