@@ -61,7 +61,7 @@ type Member struct {
 	MaxAge time.Duration
 	Clock  clock.Clock
 
-	isCounted atomic.Bool // the Lease has been written
+	mayServe atomic.Bool // see ReadyCheck
 }
 
 var (
@@ -72,10 +72,11 @@ var (
 // NeedLeaderElection is false: every replica has a Lease.
 func (m *Member) NeedLeaderElection() bool { return false }
 
-// ReadyCheck is a readiness check: nobody waits for a replica that has never written its Lease, so it must not be asked.
+// ReadyCheck is a readiness check: nobody waits for a replica that was refused its Lease, so it must not be asked. Where the
+// API server can't write, as with an etcd that is full, it is: no status is written then that would say who decides by what.
 func (m *Member) ReadyCheck(*http.Request) error {
-	if !m.isCounted.Load() {
-		return errors.New("this replica has not said yet how far it has come: its Lease could not be written")
+	if !m.mayServe.Load() {
+		return errors.New("this replica has not said yet how far it has come: its Lease was refused, or not written yet")
 	}
 	return nil
 }
@@ -128,11 +129,21 @@ func (m *Member) sleep(ctx context.Context, d time.Duration, wake <-chan struct{
 func (m *Member) publish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := m.write(ctx); err != nil {
-		return err
+	err := m.write(ctx)
+	if !isRefusal(err) {
+		m.mayServe.Store(true)
 	}
-	m.isCounted.Store(true)
-	return nil
+	return err
+}
+
+// isRefusal reports whether the API server works, and would not have a request for what it is.
+func isRefusal(err error) bool {
+	status := apierrors.APIStatus(nil)
+	if !errors.As(err, &status) {
+		return false
+	}
+	code := status.Status().Code
+	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusTooManyRequests
 }
 
 func (m *Member) write(ctx context.Context) error {

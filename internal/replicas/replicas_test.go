@@ -13,6 +13,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -190,7 +191,8 @@ func TestMember_closed(t *testing.T) {
 	stop()
 }
 
-// TestMember_notWritten: a replica for which nobody waits is not ready, tries again soon, and does not hang on a request.
+// TestMember_notWritten: a replica for which nobody waits is not ready, tries again soon, and does not hang on a request. Where
+// nothing can be written it serves all the same.
 func TestMember_notWritten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -200,7 +202,7 @@ func TestMember_notWritten(t *testing.T) {
 			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 				switch tries = append(tries, time.Since(began)); len(tries) {
 				case 1:
-					return errors.New("exceeded quota")
+					return apierrors.NewForbidden(coordinationv1.Resource("leases"), "a", errors.New("exceeded quota"))
 				case 2: // no answer
 					<-ctx.Done()
 					return ctx.Err()
@@ -210,16 +212,17 @@ func TestMember_notWritten(t *testing.T) {
 		}).Build()
 		m := &Member{Client: c, Namespace: "default", Name: "a", Policy: newPolicy(1), MaxAge: time.Minute, Clock: clock.RealClock{}}
 		stop := start(t, m.Start)
-		time.Sleep(changeEach + patience)
-		synctest.Wait()
+		time.Sleep(changeEach)
 		if m.ReadyCheck(nil) == nil {
 			t.Error("ready, and nobody waits for it")
 		}
-		time.Sleep(changeEach)
+		time.Sleep(patience)
 		synctest.Wait()
 		if err := m.ReadyCheck(nil); err != nil {
-			t.Errorf("ready: %v", err)
+			t.Errorf("the API server can't write: %v", err)
 		}
+		time.Sleep(changeEach)
+		synctest.Wait()
 		stop()
 		if want := []time.Duration{0, changeEach, 2*changeEach + patience}; !slices.Equal(tries, want) {
 			t.Errorf("tried after %s, want %s", tries, want)
