@@ -161,6 +161,11 @@ func TestRefusals(t *testing.T) {
 			want: `[spec.template.metadata.generateName: Forbidden: Grantry names a run's batch/v1 Job and owns it: only labels and annotations are taken over, ` +
 				`spec.template.metadata.ownerReferences: Forbidden: Grantry names a run's batch/v1 Job and owns it: only labels and annotations are taken over]`,
 		},
+		"template of pods that can't go": {
+			spec: `template: {spec: {template: {metadata: {name: a, finalizers: [example.com/x], ownerReferences: [{apiVersion: v1, kind: Pod, name: a, uid: b}]}, spec: {containers: [{name: a, image: b}]}}}}`,
+			want: `[spec.template.spec.template.metadata.finalizers: Forbidden: nobody could take them off the pods of a run, which would never go, ` +
+				`spec.template.spec.template.metadata.ownerReferences: Forbidden: the pods of a run belong to its batch/v1 Job]`,
+		},
 		"template with our keys": {
 			spec: `template: {metadata: {labels: {grantry.dev/job-uid: a}, annotations: {grantry.dev/owner: a}}, ` +
 				`spec: {template: {metadata: {labels: {in.grantry.dev/prod: "", grantry.dev/run-uid: b, notgrantry.dev/a: b, in.grantry.dev: ok}}, spec: {containers: [{name: a, image: b}]}}}}`,

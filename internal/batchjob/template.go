@@ -41,6 +41,7 @@ func fromTemplate(given *batchv1.JobTemplateSpec, path *field.Path) (batchv1.Job
 
 	pod, path := &spec.Template, path.Child("template")
 	errs = append(errs, refuseOwnKeys(&pod.ObjectMeta, path.Child("metadata"))...)
+	errs = append(errs, refuseHolds(&pod.ObjectMeta, path.Child("metadata"))...)
 	if len(pod.Spec.Containers) == 0 {
 		errs = append(errs, field.Required(path.Child("spec", "containers"), "a run has at least one container"))
 	}
@@ -72,6 +73,19 @@ func refuseIdentity(meta *metav1.ObjectMeta, path *field.Path) (errs field.Error
 		if given.set {
 			errs = append(errs, field.Forbidden(path.Child(given.name), reason))
 		}
+	}
+	return errs
+}
+
+// refuseHolds refuses what would hold pods back from deletion, or have somebody else delete them. Kubernetes
+// copies finalizers into each pod, and the static policy on pods lets nobody take them off again. A name, which
+// manifests of pods have, it ignores.
+func refuseHolds(meta *metav1.ObjectMeta, path *field.Path) (errs field.ErrorList) {
+	if len(meta.Finalizers) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("finalizers"), "nobody could take them off the pods of a run, which would never go"))
+	}
+	if len(meta.OwnerReferences) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("ownerReferences"), "the pods of a run belong to its batch/v1 Job"))
 	}
 	return errs
 }
