@@ -99,6 +99,12 @@ func groupsOf(by *v1alpha1.Identity) []string {
 
 // notValidated is what an object says that waits, and how somebody approves it.
 func notValidated(resource string, obj client.Object, why string) string {
-	return fmt.Sprintf("Does not count: it came in past admission, and %s. To approve it, as somebody who may write it: "+
-		"kubectl annotate %s.grantry.dev %s %s=%d", why, resource, obj.GetName(), v1alpha1.AnnotationApprove, obj.GetGeneration())
+	annotate := fmt.Sprintf("kubectl annotate %s.grantry.dev %s %s", resource, obj.GetName(), v1alpha1.AnnotationApprove)
+	var first string
+	if _, ok := obj.GetAnnotations()[v1alpha1.AnnotationApprove]; ok {
+		// It came in past admission, too. To set it again to what it is would change nothing.
+		first = annotate + "- && "
+	}
+	return fmt.Sprintf("Does not count: it came in past admission, and %s. To approve it, as somebody who may write it: %s%s=%d",
+		why, first, annotate, obj.GetGeneration())
 }

@@ -144,5 +144,6 @@ const (
 )
 
 // AnnotationApprove is how somebody who may write an ACL, Grant or Group that waits for validation approves it:
-// the annotation's value is the generation that is approved. Admission takes it off again.
+// the annotation's value is the generation that is approved. Admission takes it off again, and heeds none that was
+// there before the request.
 const AnnotationApprove = "grantry.dev/approve"

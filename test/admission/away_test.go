@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"strconv"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -25,6 +26,7 @@ func TestAway_whatCameInWaitsUntilItIsValidated(t *testing.T) {
 	w.unregister(t)
 	hers := newGrant("mallory", "marketing", "mallory", v1alpha1.ActionFull)
 	hers.Spec.GrantedBy = &v1alpha1.Identity{Username: "mallory"}
+	hers.Annotations = map[string]string{v1alpha1.AnnotationApprove: "1"}
 	nobodys := newGrant("nobodys", "marketing", "bob", v1alpha1.ActionRead)
 	marys := newGrant("marys", "marketing", "ann", v1alpha1.ActionRead)
 	marys.Spec.GrantedBy = &v1alpha1.Identity{Username: "mary"}
@@ -33,15 +35,17 @@ func TestAway_whatCameInWaitsUntilItIsValidated(t *testing.T) {
 	g.Expect(mary.Create(t.Context(), marys)).To(Succeed())
 	root, roots := newACL("root", "dcos:superuser"), newGroup("marys-team", "mallory")
 	root.Spec.GrantedBy = &v1alpha1.Identity{Username: "mallory"}
+	roots.Annotations = map[string]string{v1alpha1.AnnotationApprove: "1"}
 	g.Expect(mallory.Create(t.Context(), root)).To(Succeed())
 	g.Expect(mallory.Create(t.Context(), roots)).To(Succeed())
 
 	ready := func(object client.Object) func() string { return w.condition(t, object, v1alpha1.ConditionReady) }
 	g.Eventually(ready(marys)).WithTimeout(waitFor).Should(HavePrefix("InForce: "), "mary may write it")
 	g.Eventually(ready(hers)).WithTimeout(waitFor).Should(Equal(
-		`NotValidated: Does not count: it came in past admission, and user mallory may not create Grant "mallory": it takes "full" on what ACL "marketing" protects without an end; ` +
-			`ask somebody who holds it, or for the RBAC verb "grant" on acls.grantry.dev "marketing". To approve it, as somebody who may write it: ` +
-			`kubectl annotate grants.grantry.dev mallory grantry.dev/approve=1`))
+		`NotValidated: Does not count: it came in past admission, and user mallory may not create Grant "mallory": it takes "full" on what ACL "marketing" protects without an end; `+
+			`ask somebody who holds it, or for the RBAC verb "grant" on acls.grantry.dev "marketing". To approve it, as somebody who may write it: `+
+			`kubectl annotate grants.grantry.dev mallory grantry.dev/approve- && kubectl annotate grants.grantry.dev mallory grantry.dev/approve=1`),
+		"its approval came in past admission, too")
 	g.Eventually(ready(nobodys)).WithTimeout(waitFor).Should(HavePrefix("NotValidated: Does not count: it came in past admission, and who wrote it is not known."))
 	g.Eventually(ready(root)).WithTimeout(waitFor).Should(HavePrefix("NotValidated: "))
 	g.Eventually(ready(roots)).WithTimeout(waitFor).Should(HavePrefix("NotValidated: "))
@@ -51,9 +55,11 @@ func TestAway_whatCameInWaitsUntilItIsValidated(t *testing.T) {
 
 	w.register(t)
 	w.awaitWebhooks(t)
+	annotate := func(who client.Client, object client.Object, generation string) error {
+		return merge(t.Context(), who, object, `{"metadata":{"annotations":{"grantry.dev/approve":`+generation+`}}}`)
+	}
 	approve := func(who client.Client, generation string) error {
-		return who.Patch(t.Context(), newGrant("nobodys", "", ""), client.RawPatch(types.MergePatchType,
-			[]byte(`{"metadata":{"annotations":{"grantry.dev/approve":"`+generation+`"}}}`)))
+		return annotate(who, newGrant("nobodys", "", ""), strconv.Quote(generation))
 	}
 	g.Expect(approve(mallory, "1")).To(MatchError(ContainSubstring(`user mallory may not create Grant "nobodys"`)))
 	g.Expect(approve(mary, "7")).To(MatchError(ContainSubstring(`the present generation of Grant "nobodys" is 1`)))
@@ -63,11 +69,22 @@ func TestAway_whatCameInWaitsUntilItIsValidated(t *testing.T) {
 	g.Expect(nobodys.Annotations).NotTo(HaveKey(v1alpha1.AnnotationApprove))
 	g.Eventually(w.may("bob", "marketing", permission.Read)).WithTimeout(waitFor).Should(BeTrue())
 
-	// Labels on what waits approve nothing.
-	g.Expect(carol.Patch(t.Context(), newGrant("mallory", "", ""), client.RawPatch(types.MergePatchType,
-		[]byte(`{"metadata":{"labels":{"seen":"yes"}}}`)))).To(Succeed())
+	// Labels on what waits approve nothing, whatever approval it came in with.
+	g.Expect(merge(t.Context(), carol, hers.DeepCopy(), `{"metadata":{"labels":{"seen":"yes"}}}`)).To(Succeed())
 	g.Consistently(w.may("mallory", "marketing", permission.Read)).Should(BeFalse())
+	g.Expect(ready(hers)()).To(HavePrefix("NotValidated: "))
+	g.Expect(hers.Annotations).NotTo(HaveKey(v1alpha1.AnnotationApprove))
+	g.Expect(annotate(carol, hers.DeepCopy(), `"1"`)).To(Succeed())
+	g.Eventually(ready(hers)).WithTimeout(waitFor).Should(HavePrefix("InForce: "), "carol means it")
 	g.Expect(carol.Delete(t.Context(), hers)).To(Succeed())
+
+	// To say again what is there says nothing: it is taken off first.
+	g.Expect(annotate(carol, roots.DeepCopy(), `"1"`)).To(Succeed())
+	g.Consistently(ready(roots)).Should(HavePrefix("NotValidated: "))
+	g.Expect(annotate(carol, roots.DeepCopy(), "null")).To(Succeed())
+	g.Consistently(ready(roots)).Should(HavePrefix("NotValidated: "))
+	g.Expect(annotate(carol, roots.DeepCopy(), `"1"`)).To(Succeed())
+	g.Eventually(ready(roots)).WithTimeout(waitFor).Should(HavePrefix("InForce: "))
 }
 
 // Nobody can put another's name on what they write, webhooks or not: the static policies see to it.

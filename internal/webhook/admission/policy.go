@@ -124,9 +124,14 @@ func (k policyKind[T, P]) isSameObject(old, object P) bool {
 }
 
 // approves reports whether the request approves an object that waits for it: as if the requester had written it.
+// An approval that was there before has come in past admission, as the object did: whoever adds a label to the
+// object does not mean it.
 func (k policyKind[T, P]) approves(old, object P) (bool, error) {
 	value, ok := object.GetAnnotations()[v1alpha1.AnnotationApprove]
 	if !ok || old == nil || k.Rule.Validated(old) {
+		return false, nil
+	}
+	if was, ok := old.GetAnnotations()[v1alpha1.AnnotationApprove]; ok && was == value {
 		return false, nil
 	}
 	if have := strconv.FormatInt(old.GetGeneration(), 10); strings.TrimSpace(value) != have {
