@@ -294,6 +294,52 @@ func TestStamp_refusesWhatItWouldUndo(t *testing.T) {
 	}
 }
 
+// TestStamp_refusesWhatIsTooLong: stamping comes before the schemas, and what is too long is not repeated.
+func TestStamp_refusesWhatIsTooLong(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("dev.", 2000)
+	of := func(r *v1alpha1.JobRun) { r.Spec.Job = long }
+	for name, tc := range map[string]struct {
+		stamp func() ([]string, error)
+		want  string
+	}{
+		"a Job": {
+			stamp: func() ([]string, error) {
+				return StampJob(by(t, Create, "alice"), nil, storedJob(func(j *v1alpha1.Job) { j.Name = long }))
+			},
+			want: "metadata.name: it has 8000 characters, and may have 253",
+		},
+		"a Job's owner": {
+			stamp: func() ([]string, error) {
+				return StampJob(by(t, Create, "alice"), nil, storedJob(owner(user(long))))
+			},
+			want: "the name of a subject: it has 8000 characters, and may have 256",
+		},
+		"a run of a Job": {
+			stamp: func() ([]string, error) { return StampRun(by(t, Create, "runner"), nil, aRun(of)) },
+			want:  "spec.job: it has 8000 characters, and may have 253",
+		},
+		"a run that is given another Job": {
+			stamp: func() ([]string, error) { return StampRun(by(t, Update, "runner"), aRun(), aRun(of)) },
+			want:  "spec.job: it has 8000 characters, and may have 253",
+		},
+		"who asks for a run": {
+			stamp: func() ([]string, error) {
+				return StampRun(by(t, Create, "runner"), nil, aRun(requestedBy(&v1alpha1.Subject{Kind: v1alpha1.ServiceAccountSubject, Namespace: long, Name: "a"})))
+			},
+			want: "the namespace of a subject: it has 8000 characters, and may have 63",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			warnings, err := tc.stamp()
+			if cause, text := refusal(t, err); cause != Invalid || text != tc.want || len(warnings) > 0 {
+				t.Errorf("refused with %d %.200q, and %d warnings; want %q", cause, text, len(warnings), tc.want)
+			}
+		})
+	}
+}
+
 // TestStampJob_thenCheckJob: what stamping leaves is never refused for what it says, whoever writes.
 func TestStampJob_thenCheckJob(t *testing.T) {
 	t.Parallel()

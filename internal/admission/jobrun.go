@@ -14,6 +14,9 @@ func StampRun(r *Request, old, run *v1alpha1.JobRun) (warnings []string, err err
 	if r.IsOperator() {
 		return nil, nil // it knows better
 	}
+	if err := checkLength("spec.job", run.Spec.Job, maxPath); err != nil {
+		return nil, err
+	}
 	if r.Operation == Update {
 		if err := r.needForRun(old, run); err != nil {
 			return nil, err

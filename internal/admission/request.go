@@ -10,6 +10,7 @@ package admission
 import (
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/grantry/grantry/api/v1alpha1"
 	"github.com/grantry/grantry/internal/effective"
@@ -112,6 +113,19 @@ func invalid(format string, args ...any) error {
 
 func unavailable(format string, args ...any) error {
 	return &Refusal{Cause: Unavailable, Text: fmt.Sprintf(format, args...)}
+}
+
+// maxPath, maxSubject and maxNamespace are how long the schemas let a Job's name, a subject's name and its
+// namespace be, in characters.
+const maxPath, maxSubject, maxNamespace = 253, 256, 63
+
+// checkLength refuses what no schema will take. Mutating admission comes before the schemas: it would repeat
+// megabytes in its answers, and hash a path of that length once for each of its dots.
+func checkLength(what, value string, limit int) error {
+	if n := utf8.RuneCountInString(value); n > limit {
+		return invalid("%s: it has %d characters, and may have %d", what, n, limit)
+	}
+	return nil
 }
 
 // IsOperator reports whether Grantry itself makes the request.

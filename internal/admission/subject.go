@@ -61,6 +61,12 @@ func (r *Request) mayActAs(s v1alpha1.Subject) (bool, error) {
 	case r.IsSuperuser():
 		return true, nil
 	}
+	if err := checkLength("the name of a subject", s.Name, maxSubject); err != nil {
+		return false, err
+	}
+	if err := checkLength("the namespace of a subject", s.Namespace, maxNamespace); err != nil {
+		return false, err
+	}
 	return r.asked(impersonation(s))
 }
 

@@ -98,6 +98,8 @@ type Question struct {
 	Resource   permission.Resource
 	AnyOf      permission.Actions
 	Grant, ACL string
+
+	clipped string // instead of a Resource that is too long to be kept
 }
 
 const (
@@ -209,7 +211,17 @@ func (e *Entry) bound(groups bool) {
 	} {
 		*s = clip(*s, maxString)
 	}
+	for i := range e.Asked {
+		if q := &e.Asked[i]; q.Resource.Size() > maxString {
+			q.clipped, q.Resource = clip(q.Resource.String(), maxString), permission.Resource{}
+		}
+	}
 	e.Reason = clip(e.Reason, maxReason)
+	if e.Err != nil {
+		if text := e.Err.Error(); len(text) > maxReason {
+			e.Err = errors.New(clip(text, maxReason))
+		}
+	}
 }
 
 func clip(s string, limit int) string {

@@ -172,12 +172,19 @@ func TestLog_bounds(t *testing.T) {
 	for range 1000 {
 		e.Groups = append(e.Groups, huge)
 	}
+	e.Asked = []Question{{Resource: permission.JobResource("metronome", huge)}}
 	got := written(t, Options{Level: All, Rate: 1, Groups: true}, e)
-	if limit := (9+maxGroups)*(maxString+10) + 2*(maxReason+10) + 1000; len(got) > limit {
+	if limit := (10+maxGroups)*(maxString+10) + 2*(maxReason+10) + 1000; len(got) > limit {
 		t.Errorf("a line of %d bytes, of %d at the most", len(got), limit)
 	}
 	if !strings.Contains(got, `"groups":1000,`) {
 		t.Error("the groups are not counted")
+	}
+	if want := `"permission":"dcos:service:metronome:metronome:jobs:xxx`; !strings.Contains(got, want) {
+		t.Errorf("no %s in %.2000s", want, got)
+	}
+	if kept := e.Asked[0].Resource.Size() + len(e.Err.Error()); kept > maxString+maxReason+10 {
+		t.Errorf("%d bytes of what is asked for and of the error wait to be written", kept)
 	}
 }
 

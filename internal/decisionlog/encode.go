@@ -52,10 +52,14 @@ func lineOf(e *Entry) Line {
 		TraceID: e.TraceID,
 	}
 	for _, q := range e.Asked {
-		line.Asked = append(line.Asked, Asked{clip(q.Resource.String(), maxString), q.AnyOf.String(), q.Grant, q.ACL})
+		resource := q.clipped
+		if resource == "" {
+			resource = clip(q.Resource.String(), maxString)
+		}
+		line.Asked = append(line.Asked, Asked{resource, q.AnyOf.String(), q.Grant, q.ACL})
 	}
 	if e.Err != nil {
-		line.Error = clip(e.Err.Error(), maxReason)
+		line.Error = e.Err.Error()
 	}
 	return line
 }

@@ -148,6 +148,9 @@ func (r Resource) IsZero() bool { return r.family == 0 }
 // never cover each other (dcos:superuser apart).
 func (r Resource) Scope() string { return r.scope }
 
+// Size is how many bytes r holds on to.
+func (r Resource) Size() int { return len(r.given) + len(r.scope) + len(r.lead) + len(r.tail) }
+
 // Path returns the segments of the tail.
 func (r Resource) Path() Path {
 	return Path{lead: r.lead, tail: r.tail, seps: r.seps, more: r.tail != ""}

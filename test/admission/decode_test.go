@@ -6,6 +6,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/grantry/grantry/api/v1alpha1"
 )
 
 // unreadable are objects that have the CRD's types and don't fit Go's. One that is stored fails every list of its
@@ -35,6 +38,21 @@ func refuseUnreadable(t *testing.T, w *world) {
 		}
 		if err := w.admin.Create(t.Context(), object); err == nil || !strings.Contains(err.Error(), tc.refusal) {
 			t.Errorf("%s: %v, want a refusal that says %q", name, err, tc.refusal)
+		}
+	}
+}
+
+// refuseLong tries names of a megabyte, which admission sees before the schema and the checks of names do.
+func refuseLong(t *testing.T, w *world) {
+	t.Helper()
+	long := strings.Repeat("a.", 1<<19)
+	owned := newJob("dev.long")
+	owned.Spec.Owner = &v1alpha1.Subject{Kind: v1alpha1.UserSubject, Name: long}
+	for name, object := range map[string]client.Object{
+		"a Job": newJob(long), "a run of a Job": newRun("long", long), "a Job's owner": owned,
+	} {
+		if err := w.admin.Create(t.Context(), object); err == nil || !strings.Contains(err.Error(), "it has 1048576 characters") || len(err.Error()) > 1000 {
+			t.Errorf("%s: %.1000v, want a refusal that says how long it is", name, err)
 		}
 	}
 }

@@ -134,6 +134,7 @@ func TestIdentity(t *testing.T) {
 	})
 
 	t.Run("what can't be read again is not stored", func(t *testing.T) { refuseUnreadable(t, w) })
+	t.Run("what is too long is refused at once", func(t *testing.T) { refuseLong(t, w) })
 }
 
 // gitOps is the worked example of docs/gitops.md: the rights of a GitOps controller.
