@@ -26,8 +26,11 @@ func LoadKey(ctx context.Context, c client.Client, secret types.NamespacedName) 
 		}
 		if data, ok := held.Data[keyEntry]; ok {
 			parsed, err := attestation.ParseKey(data)
+			if err != nil {
+				return fmt.Errorf("entry %s of Secret %s: %w: delete the entry and restart every replica, the first makes another key", keyEntry, secret, err)
+			}
 			key = parsed
-			return err
+			return nil
 		}
 		key = make([]byte, attestation.KeySize)
 		if _, err := rand.Read(key); err != nil {
