@@ -8,11 +8,11 @@ import (
 )
 
 // paced looks, and returns how long to pause then: for least, or for times as long as the look took. So who changes the policy
-// all the time, as a tenant may with a Grant of their own, takes that part of one processor and no more.
-func paced(clk clock.PassiveClock, least time.Duration, times time.Duration, look func()) (pause time.Duration) {
+// all the time, as a tenant may with a Grant of their own, keeps no processor busy.
+func paced(clk clock.PassiveClock, least time.Duration, times int, look func()) (pause time.Duration) {
 	began := clk.Now()
 	look()
-	return max(least, times*clk.Since(began))
+	return max(least, time.Duration(times)*clk.Since(began))
 }
 
 // lookAgain looks whenever it is woken, and otherwise every so often, until ctx ends. After each look it pauses for as

@@ -295,8 +295,10 @@ func BenchmarkHandler(b *testing.B) {
 func TestFailed(t *testing.T) {
 	var lines []string
 	ctx := ctrl.LoggerInto(t.Context(), funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{}))
-	failed(ctx, &authorizationv1.SubjectAccessReviewSpec{User: "alice", Extra: map[string]authorizationv1.ExtraValue{credentialID: {"JTI=1"}},
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Resource: "jobs", Name: "dev.batch.a"}}, errors.New("panic: x"))
+	failed(ctx, &authorizationv1.SubjectAccessReviewSpec{
+		User: "alice", Extra: map[string]authorizationv1.ExtraValue{credentialID: {"JTI=1"}},
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Resource: "jobs", Name: "dev.batch.a"},
+	}, errors.New("panic: x"))
 	if len(lines) != 1 || !strings.Contains(lines[0], `"user"="alice" "verb"="get"`) || !strings.Contains(lines[0], `"name"="dev.batch.a"`) || strings.Contains(lines[0], "JTI") {
 		t.Errorf("logged %q", lines)
 	}
