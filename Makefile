@@ -10,8 +10,8 @@ MAKEFLAGS += --no-print-directory
 IMAGE ?= grantry/grantry:dev
 FUZZTIME ?= 20000x
 PLATFORM ?= linux/amd64
-# The commit that images say they were built from, and whether more was; their tag is the version.
-REVISION ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
+# The commit that images say they were built from, with -dirty if there was more; their tag is the version.
+REVISION ?= $(or $(shell git rev-parse HEAD 2>/dev/null),unknown)$(if $(shell git status --porcelain 2>/dev/null),-dirty)
 
 # Every tool is pinned in hack/tools: see CONTRIBUTING.md.
 TOOL := go tool -modfile=hack/tools/go.mod

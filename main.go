@@ -39,6 +39,7 @@ func init() {
 }
 
 func main() {
+	nameBuild()
 	if err := rootCommand().ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
 		fmt.Fprintln(os.Stderr, "grantry:", err)
 		os.Exit(1)

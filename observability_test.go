@@ -37,6 +37,11 @@ func TestSetLog_isJSON(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &failed); err != nil || !strings.Contains(failed.Why, "handshake error") {
 		t.Errorf("%v: want one line: %q", err, out.String())
 	}
+	out.Reset()
+	stdlog.Print("http: panic serving 192.0.2.1:1: x\ngoroutine 1")
+	if err := json.Unmarshal(out.Bytes(), &failed); err != nil || !strings.Contains(failed.Why, "goroutine 1") {
+		t.Errorf("%v: a panic is told, whatever was before: %q", err, out.String())
+	}
 }
 
 // TestQuiet: what anybody can provoke is logged once in a while, each kind by itself, and everything else always.

@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/common/version"
 )
 
-// init names what was built by hand, which the image's build names: see hack/image.
-func init() {
+// nameBuild names what was built by hand, which the image's build names: see hack/image.
+func nameBuild() {
 	version.Version = cmp.Or(version.Version, "dev")
 	version.Revision = version.GetRevision()
 }

@@ -103,6 +103,9 @@ func (r *JobRunReconciler) apply(ctx context.Context, in runInput, plan runPlan)
 	case actResume:
 		return r.patchChild(ctx, in.Child, resumed)
 	case actDelete:
+		if isFinished(in.Run) { // no state and no event will tell of it
+			ctrl.LoggerFrom(ctx).Info("Deleting a batch/v1 Job that works although its run has ended", "job", in.Child.Name, "uid", in.Child.UID, "state", runState(in.Run))
+		}
 		return r.deleteChild(ctx, in.Child, metav1.DeletePropagationBackground)
 	case actStop: // the child stays until its pods have ended
 		return r.deleteChild(ctx, in.Child, metav1.DeletePropagationForeground)

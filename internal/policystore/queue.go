@@ -66,7 +66,7 @@ func (q *queue) saw(k kind, obj client.Object) {
 	defer q.mu.Unlock()
 	q.seen[k] = max(q.seen[k], version)
 	if len(q.latest) == 0 && !q.isTaken {
-		q.applied = q.seen // it changed nothing
+		q.applied[k] = max(q.applied[k], q.seen[k]) // it changed nothing
 	}
 }
 

@@ -65,6 +65,22 @@ func TestQueue_watermark(t *testing.T) {
 	expect("an event after the list", 21)
 }
 
+// TestQueue_otherKinds: what is seen of one kind says nothing of the others.
+func TestQueue_otherKinds(t *testing.T) {
+	t.Parallel()
+	s := loaded(t)
+	s.queue.listed = func(kind) (uint64, uint64) { return 10, 10 }
+	s.queue.loaded()
+	h := s.queue.handler(kindGrant)
+	h.OnAdd(at("a", 1, 8), false)
+	s.apply(t.Context(), s.queue.take())
+	s.queue.done()
+	h.OnUpdate(at("a", 1, 8), at("a", 1, 12)) // its status
+	if got := s.Watermarks(); got["grant"] != 12 || got["acl"] != 10 || got["group"] != 10 {
+		t.Errorf("%v, want Grants at 12 and the others at 10", got)
+	}
+}
+
 // TestQueue_listedAnewWhileLoading: what a second list brings is still to come when the first snapshot is made.
 func TestQueue_listedAnewWhileLoading(t *testing.T) {
 	t.Parallel()

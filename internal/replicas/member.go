@@ -61,7 +61,8 @@ type Member struct {
 	MaxAge time.Duration
 	Clock  clock.Clock
 
-	mayServe atomic.Bool // see ReadyCheck
+	isCounted bool        // the Lease has been written
+	mayServe  atomic.Bool // see ReadyCheck
 }
 
 var (
@@ -105,8 +106,8 @@ func (m *Member) complain(ctx context.Context, told *time.Time, err error) {
 		return
 	}
 	*told = m.Clock.Now()
-	ctrl.LoggerFrom(ctx).WithName("replicas").Info("Could not say how far this replica has come; Propagated waits for it until its Lease has run out, if it had one",
-		"lease", m.Name, "lasts", m.lasts(), "error", err.Error())
+	ctrl.LoggerFrom(ctx).WithName("replicas").Info("Could not say how far this replica has come; Propagated waits for it until its Lease has run out, and it is not ready if it was refused its first",
+		"lease", m.Name, "lasts", m.lasts(), "ready", m.mayServe.Load(), "error", err.Error())
 }
 
 // lasts is how long a Lease lasts that is not renewed.
@@ -130,9 +131,8 @@ func (m *Member) publish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := m.write(ctx)
-	if !isRefusal(err) {
-		m.mayServe.Store(true)
-	}
+	m.isCounted = m.isCounted || err == nil
+	m.mayServe.Store(m.isCounted || !isRefusal(err))
 	return err
 }
 

@@ -201,7 +201,7 @@ func TestMember_notWritten(t *testing.T) {
 		c := fake.NewClientBuilder().WithScheme(grantrytesting.Scheme).WithInterceptorFuncs(interceptor.Funcs{
 			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 				switch tries = append(tries, time.Since(began)); len(tries) {
-				case 1:
+				case 1, 3:
 					return apierrors.NewForbidden(coordinationv1.Resource("leases"), "a", errors.New("exceeded quota"))
 				case 2: // no answer
 					<-ctx.Done()
@@ -223,8 +223,16 @@ func TestMember_notWritten(t *testing.T) {
 		}
 		time.Sleep(changeEach)
 		synctest.Wait()
+		if m.ReadyCheck(nil) == nil {
+			t.Error("ready, and the API server, which can write again, refuses the Lease")
+		}
+		time.Sleep(changeEach)
+		synctest.Wait()
+		if err := m.ReadyCheck(nil); err != nil {
+			t.Errorf("written: %v", err)
+		}
 		stop()
-		if want := []time.Duration{0, changeEach, 2*changeEach + patience}; !slices.Equal(tries, want) {
+		if want := []time.Duration{0, changeEach, 2*changeEach + patience, 3*changeEach + patience}; !slices.Equal(tries, want) {
 			t.Errorf("tried after %s, want %s", tries, want)
 		}
 	})

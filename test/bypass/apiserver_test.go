@@ -22,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -89,13 +90,16 @@ func (s *server) serve(t *testing.T, mode permission.SecurityMode, address, dir 
 	g.Expect(err).NotTo(HaveOccurred())
 	s.store = policystore.New(mgr.GetCache(), clock.RealClock{})
 	s.store.Rule = policystore.Rule{Admission: true, Key: attestation.Key(strings.Repeat("k", attestation.KeySize))}
+	work, err := joblookup.NewCache(t.Context(), mgr.GetConfig(), cache.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()}, joblookup.Everything)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(mgr.Add(work)).To(Succeed())
 	asked := &authorization.Server{
 		Address: address, CertDir: dir, Callers: []string{certificates.Caller},
 		Handler: &authorization.Handler{Clock: clock.RealClock{}, Authorizer: &authorizer.Authorizer{
 			Policy: s.store, Clock: clock.RealClock{}, Mode: mode, DefaultInstance: "metronome",
-			Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Work: mgr.GetCache(), Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound, OfNoRun: authorizer.ErrOfNoRun},
+			Lookup: &joblookup.Lookup{Cached: mgr.GetClient(), Work: work, Live: mgr.GetAPIReader(), NotFound: authorizer.ErrNotFound, OfNoRun: authorizer.ErrOfNoRun},
 		}},
-		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache(), mgr.GetCache()) },
+		Prepare: func(ctx context.Context) error { return joblookup.Prepare(ctx, mgr.GetCache(), work) },
 	}
 	g.Expect(index.Register(t.Context(), mgr.GetFieldIndexer())).To(Succeed())
 	g.Expect(mgr.Add(s.store)).To(Succeed())

@@ -93,7 +93,7 @@ func naming() []attempt {
 		onAnyName("POST a Job with a letter that looks alike", badName, named("dеv.batch.job9")),
 		onAnyName("POST a Job with a composed letter", badName, named("dév.batch.job9")),
 		onAnyName("POST a Job with a full-width dot", badName, named("dev．batch.job9")),
-		onAnyName("POST a Job of 300 characters", refusal{bySchema, "must be no more than 253"}, named(thirty+thirty+thirty+thirty+thirty+thirty+thirty+thirty+thirty+thirty)),
+		onAnyName("POST a Job of 300 characters", refusal{byAdmission, "it has 300 characters, and may have 253"}, named(thirty+thirty+thirty+thirty+thirty+thirty+thirty+thirty+thirty+thirty)),
 		onAnyName("POST a Job whose generated name has a bad segment", badName, `{apiVersion: grantry.dev/v1alpha1, kind: Job, metadata: {generateName: "dev.-"}, spec: {run: {cmd: "true"}}}`),
 		both("POST a Group with a group as its member", "root", refusal{bySchema, "a Group is flat"},
 			http.MethodPost, ours+"/groups", `{apiVersion: grantry.dev/v1alpha1, kind: Group, metadata: {name: x}, spec: {members: [{kind: Group, name: marketers}]}}`),

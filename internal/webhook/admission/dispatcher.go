@@ -60,9 +60,9 @@ var errPanic = errors.New("internal error: Grantry could not decide, its log has
 // decide asks the rules of a kind. A panic lets nothing in.
 func decide(ctx context.Context, kind reviewer, p phase, r *rules.Request, raw *webhook.AdmissionRequest) (out outcome, err error) {
 	defer func() {
-		if p := recover(); p != nil {
+		if problem := recover(); problem != nil {
 			metrics.AdmissionPanics.Inc()
-			ctrl.LoggerFrom(ctx).Error(fmt.Errorf("panic: %v", p), "Could not decide", "user", raw.UserInfo.Username,
+			ctrl.LoggerFrom(ctx).Error(fmt.Errorf("panic: %v", problem), "Could not decide", "user", raw.UserInfo.Username,
 				"operation", raw.Operation, "resource", raw.Resource.Resource, "namespace", raw.Namespace, "name", raw.Name)
 			out, err = outcome{}, errPanic
 		}

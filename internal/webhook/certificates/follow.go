@@ -90,16 +90,13 @@ func (c *Certificates) follow(mgr ctrl.Manager, s Settings) error {
 // Reconcile makes the API server trust what is in the Secret, and then serves it.
 func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	current, err := f.read(ctx)
-	if errors.Is(err, errEmpty) && !f.Foreign {
+	again, untrusted := f.trust(ctx, f.authorities(current)) // what is served, too, whatever has become of the Secret
+	switch {
+	case untrusted == nil && errors.Is(err, errEmpty) && !f.Foreign:
 		_ = f.notReady(err)
-		return reconcile.Result{}, nil // the rotator fills it in, which is an event
-	}
-	if err != nil {
-		return reconcile.Result{}, f.notReady(err)
-	}
-	again, err := f.trust(ctx, current)
-	if err != nil {
-		return reconcile.Result{}, f.notReady(err)
+		return reconcile.Result{RequeueAfter: again}, nil // the rotator fills it in, which is an event
+	case err != nil || untrusted != nil:
+		return reconcile.Result{}, f.notReady(errors.Join(err, untrusted))
 	}
 	again = sooner(again, f.serve(ctx, current))
 	ready := ""
@@ -136,6 +133,17 @@ func (f *follower) read(ctx context.Context) (*served, error) {
 		return nil, fmt.Errorf("%w in %s: ca.crt has none by which the API server could trust it", errEmpty, f.Secret)
 	}
 	return &served{pair: &pair, tls: secret.Data["tls.crt"], ca: secret.Data["ca.crt"]}, nil
+}
+
+// authorities are those of what is in the Secret, if something is, and of what is served until that is.
+func (f *follower) authorities(current *served) (cas []byte) {
+	if current != nil {
+		cas = current.ca
+	}
+	if serving := f.state.serving.Load(); serving != nil && !bytes.Equal(serving.ca, cas) {
+		cas = slices.Concat(cas, []byte("\n"), serving.ca)
+	}
+	return cas
 }
 
 // registration is one of the two configurations, with the bundle of each of its webhooks.
@@ -184,8 +192,8 @@ func bundlesIn(configuration client.Object) (bundles [][]byte) {
 	return bundles
 }
 
-// trust puts the current CA into the configurations that are there, and returns when to look at them again.
-func (f *follower) trust(ctx context.Context, current *served) (again time.Duration, err error) {
+// trust puts CAs into the configurations that are there, and returns when to look at them again.
+func (f *follower) trust(ctx context.Context, cas []byte) (again time.Duration, err error) {
 	found, err := f.registered(ctx)
 	if err != nil {
 		return 0, err
@@ -194,9 +202,9 @@ func (f *follower) trust(ctx context.Context, current *served) (again time.Durat
 	for _, r := range found {
 		bundles = append(bundles, r.bundles...)
 	}
-	f.strangers = f.strangers.see(bundles, current.ca, f.Clock.Now())
+	f.strangers = f.strangers.see(bundles, cas, f.Clock.Now())
 	for _, r := range found {
-		wait, err := f.put(ctx, r, current.ca)
+		wait, err := f.put(ctx, r, cas)
 		if err != nil && !f.isTrustedIn(bundles) {
 			err = fmt.Errorf("%w: %w", errUntrusted, err)
 		}
@@ -277,7 +285,8 @@ func (f *follower) patchOf(r registration, ca []byte) (patch []byte, again time.
 }
 
 // serve serves a certificate that the API server was told to trust, or returns how long to wait until it has
-// learnt so. The first one is served at once: there is nothing better.
+// learnt so. The first one is served at once: there is nothing better. After a change, the CA of what was served before
+// is to be looked at.
 func (f *follower) serve(ctx context.Context, current *served) (wait time.Duration) {
 	serving := f.state.serving.Load()
 	if serving != nil && bytes.Equal(serving.tls, current.tls) {
@@ -296,5 +305,8 @@ func (f *follower) serve(ctx context.Context, current *served) (wait time.Durati
 	f.next = nil
 	f.state.serving.Store(current)
 	ctrl.LoggerFrom(ctx).Info("Serving a new certificate", "until", current.pair.Leaf.NotAfter)
+	if serving != nil {
+		return time.Second
+	}
 	return 0
 }

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -90,6 +91,71 @@ func TestReady_withoutConfigurations(t *testing.T) {
 	look("when they come back", nil)
 	if told := strings.Count(log.String(), "configurations are missing"); told != 6 { // once for each change; the mutating one never comes
 		t.Errorf("it is said %d times that configurations are missing:\n%s", told, &log)
+	}
+}
+
+// TestTrust_whatIsServed: where configurations and Secret are made anew, what is served stays trusted until that of the Secret is.
+func TestTrust_whatIsServed(t *testing.T) {
+	t.Parallel()
+	first, second, empty := secretOf(t), secretOf(t), secretOf(t)
+	empty.Data = nil
+	c := fake.NewClientBuilder().WithScheme(grantrytesting.Scheme).WithObjects(first).Build()
+	served, clk := &Certificates{}, clocktesting.NewFakeClock(time.Now())
+	f := &follower{
+		Settings: Settings{Secret: client.ObjectKeyFromObject(first), Configuration: "grantry", Clock: clk, Settle: time.Minute},
+		client:   c, state: &served.state,
+	}
+	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "grantry"}, Webhooks: []admissionregistrationv1.ValidatingWebhook{{Name: "one"}},
+	}
+	look := func(when string, serves *corev1.Secret, trusts ...*corev1.Secret) {
+		t.Helper()
+		result, err := f.Reconcile(t.Context(), ctrl.Request{})
+		if err != nil || served.ReadyCheck(nil) != nil {
+			t.Errorf("%s: %v, ready: %v", when, err, served.ReadyCheck(nil))
+		}
+		if !bytes.Equal(served.Served(), serves.Data["tls.crt"]) {
+			t.Errorf("%s: another certificate is served", when)
+		}
+		got := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(configuration), got); client.IgnoreNotFound(err) != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range trusts {
+			if !bytes.Contains(got.Webhooks[0].ClientConfig.CABundle, secret.Data["ca.crt"]) {
+				t.Errorf("%s: a CA is not in the bundle", when)
+			}
+		}
+		if len(trusts) > 1 && result.RequeueAfter == 0 {
+			t.Errorf("%s: nobody looks again", when)
+		}
+	}
+	replace := func(secret *corev1.Secret) {
+		secret.ResourceVersion = ""
+		if err := c.Update(t.Context(), secret.DeepCopy()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look("at first", first)
+	replace(empty)
+	if err := c.Create(t.Context(), configuration.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	look("while the Secret is empty", first, first)
+	if err := c.Update(t.Context(), configuration.DeepCopy()); err != nil { // somebody applies it again
+		t.Fatal(err)
+	}
+	replace(second)
+	look("with another CA", first, first, second)
+	clk.Step(time.Minute)
+	look("once that is known", second, first, second)
+	clk.Step(time.Second)
+	look("and later", second, first, second)
+	clk.Step(overlap)
+	look("a day later", second, second)
+	bundle := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(configuration), bundle); err != nil || bytes.Contains(bundle.Webhooks[0].ClientConfig.CABundle, first.Data["ca.crt"]) {
+		t.Errorf("the old CA is in the bundle for ever: %v", err)
 	}
 }
 

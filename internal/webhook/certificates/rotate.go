@@ -114,8 +114,8 @@ func (f *filled) Start(ctx context.Context) error {
 	if _, err := f.reader.GetInformer(ctx, &corev1.Secret{}); err != nil {
 		return f.given(ctx, fmt.Errorf("fill the cache of the rotation of certificates: %w", err))
 	}
-	if err := f.CertRotator.Start(ctx); err != nil {
-		ctrl.LoggerFrom(ctx).WithName("cert-rotation").Error(err, "The admission webhooks go on with the certificate that they have")
+	if err := f.given(ctx, f.CertRotator.Start(ctx)); err != nil {
+		ctrl.LoggerFrom(ctx).WithName("cert-rotation").Error(err, "Certificates can't be kept up to date; the admission webhooks go on with what they have")
 		<-ctx.Done()
 	}
 	return nil

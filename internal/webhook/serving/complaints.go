@@ -1,6 +1,7 @@
 package serving
 
 import (
+	"bytes"
 	"io"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 const complainEvery = 10 * time.Second
 
 // Complaints logs what an HTTP server says of connections, such as a handshake that failed: one line in ten seconds, as
-// whoever reaches the port could fill the log.
+// whoever reaches the port could fill the log. A panic is always told.
 func Complaints(to logr.Logger) io.Writer {
 	return &complaints{to: to, often: rate.Sometimes{Interval: complainEvery}}
 }
@@ -24,6 +25,10 @@ type complaints struct {
 
 // Write is for log.Logger.
 func (c *complaints) Write(line []byte) (int, error) {
+	if bytes.HasPrefix(line, []byte("http: panic serving")) { // as net/http begins it; the stack follows
+		c.to.Error(nil, "Panic", "why", string(line))
+		return len(line), nil
+	}
 	c.often.Do(func() { c.to.Info("Connection failed", "why", string(line)) })
 	return len(line), nil
 }
