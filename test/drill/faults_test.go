@@ -79,7 +79,7 @@ var faults = []fault{
 		alert: "GrantryNotSynced", what: "the replicas start without the right to read Grants",
 		signs: []sign{
 			shows("kubectl auth can-i list $kind", `^grants no$`, "`no`"),
-			shows("Failed to watch", `grants\.grantry\.dev is forbidden`, "Its log names the error"),
+			shows("Failed to watch", `grants\.grantry\.dev .*is forbidden`, "Its log names the error"),
 		},
 		inject: func(t *testing.T, s *site) func() {
 			t.Helper()

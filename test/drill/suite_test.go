@@ -192,10 +192,16 @@ func (s *site) apply(t *testing.T, manifest string) {
 	}
 }
 
-// settle waits until every replica that the Deployment wants is available.
+// settle waits until every replica that the Deployment wants is available, and no other is there.
 func (s *site) settle(t *testing.T) {
 	t.Helper()
 	s.kubectl(t, "rollout", "status", "deploy/grantry", "-n", space, "--timeout=4m")
+	eventually(t, "the replicas of before are gone", func() error { // one of them would be taken for a replica
+		if going := s.kubectl(t, "get", "pods", "-n", space, "-o", "jsonpath={.items[*].metadata.deletionTimestamp}"); strings.TrimSpace(going) != "" {
+			return fmt.Errorf("told to end at %s", going)
+		}
+		return nil
+	})
 }
 
 // pod is the name of the replica with an address, or else of the first.

@@ -142,7 +142,7 @@ func TestTrust_whatIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	look("while the Secret is empty", first, first)
-	if err := c.Update(t.Context(), configuration.DeepCopy()); err != nil { // somebody applies it again
+	if err := errors.Join(c.Delete(t.Context(), configuration.DeepCopy()), c.Create(t.Context(), configuration.DeepCopy())); err != nil {
 		t.Fatal(err)
 	}
 	replace(second)
