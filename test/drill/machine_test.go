@@ -160,14 +160,16 @@ func (s *site) stopReaders(t *testing.T) (goOn func()) {
 	return s.stop(t, shims...)
 }
 
-// cut drops what a replica sends to the API server, in the pod's own network namespace, which goes with it.
+// cut drops what a replica and the API server send each other, in the pod's own network namespace, which goes with it.
 func (s *site) cut(t *testing.T, pod string) {
 	t.Helper()
 	pid := s.process(t.Context(), pod)
 	if pid == 0 {
 		t.Fatalf("%s has no process", pod)
 	}
-	iptables(t, "nsenter", "--net", "--target", strconv.Itoa(pid), "iptables", "-I", "OUTPUT", "-d", s.ServiceAddress, "-j", "DROP")
+	for _, way := range [][]string{{"OUTPUT", "-d"}, {"INPUT", "-s"}} { // what the API server sends by a watch would still come
+		iptables(t, "nsenter", "--net", "--target", strconv.Itoa(pid), "iptables", "-I", way[0], way[1], s.ServiceAddress, "-j", "DROP")
+	}
 }
 
 // drop drops what this machine, on which the API server is, sends to the webhooks' ports of the pods. Metrics go through.
