@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -58,15 +57,7 @@ func (g *granters) enqueue(ctx context.Context, queue workqueue.TypedRateLimitin
 		ticker := time.NewTicker(grantersRecheck)
 		defer ticker.Stop()
 		for {
-			pause := paced(g.clock, grantersPause, grantersShare, func() {
-				requests, err := g.look(ctx)
-				if err != nil {
-					ctrl.LoggerFrom(ctx).Error(err, "Find Grants whose granter has lost authority")
-				}
-				for _, request := range requests {
-					queue.Add(request)
-				}
-			})
+			pause := pace{g.clock, grantersPause, grantersShare}.enqueue(ctx, queue, "Find Grants whose granter has lost authority", g.look)
 			select {
 			case <-ctx.Done():
 				return

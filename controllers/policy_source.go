@@ -74,15 +74,7 @@ func (s policySource) Start(ctx context.Context, queue workqueue.TypedRateLimiti
 
 // look enqueues what the policy affects, and returns how long to pause then.
 func (s policySource) look(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) (pause time.Duration) {
-	return paced(s.clock, policyPause, policyShare, func() {
-		requests, err := s.affected(ctx)
-		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Find what a change of policy affects")
-		}
-		for _, request := range requests {
-			queue.Add(request)
-		}
-	})
+	return pace{s.clock, policyPause, policyShare}.enqueue(ctx, queue, "Find what a change of policy affects", s.affected)
 }
 
 // differs says whether the Authorized condition is not what it should be.

@@ -18,7 +18,7 @@ func StampJob(r *Request, old, job *v1alpha1.Job) (warnings []string, err error)
 	if r.IsOperator() {
 		return nil, nil // it knows better
 	}
-	if err := checkLength("metadata.name", job.Name, maxPath); err != nil {
+	if err := checkLength("metadata.name", job.Name, permission.MaxJobPath); err != nil {
 		return nil, err
 	}
 	if r.Operation == Update {

@@ -14,7 +14,7 @@ func StampRun(r *Request, old, run *v1alpha1.JobRun) (warnings []string, err err
 	if r.IsOperator() {
 		return nil, nil // it knows better
 	}
-	if err := checkLength("spec.job", run.Spec.Job, maxPath); err != nil {
+	if err := checkLength("spec.job", run.Spec.Job, permission.MaxJobPath); err != nil {
 		return nil, err
 	}
 	if r.Operation == Update {

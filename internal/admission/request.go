@@ -115,9 +115,8 @@ func unavailable(format string, args ...any) error {
 	return &Refusal{Cause: Unavailable, Text: fmt.Sprintf(format, args...)}
 }
 
-// maxPath, maxSubject and maxNamespace are how long the schemas let a Job's name, a subject's name and its
-// namespace be, in characters.
-const maxPath, maxSubject, maxNamespace = 253, 256, 63
+// maxSubject and maxNamespace are how long the schemas let a subject's name and its namespace be, in characters.
+const maxSubject, maxNamespace = 256, 63
 
 // checkLength refuses what no schema will take. Mutating admission comes before the schemas: it would repeat
 // megabytes in its answers, and hash a path of that length once for each of its dots.

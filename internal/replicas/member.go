@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -85,13 +86,13 @@ func (m *Member) ReadyCheck(*http.Request) error {
 // Start publishes until ctx ends, and then takes the Lease away, so that nobody waits for this replica.
 func (m *Member) Start(ctx context.Context) error {
 	changed := m.Policy.Subscribe(ctx)
-	var told time.Time
+	complaints := rate.Sometimes{Interval: renewEach}
 	for {
 		pause := renewEach - changeEach
 		if m.Policy.Synced() {
 			if err := m.publish(ctx); err != nil && ctx.Err() == nil {
 				pause = 0
-				m.complain(ctx, &told, err)
+				complaints.Do(func() { m.complain(ctx, err) })
 			}
 		}
 		if !m.sleep(ctx, changeEach, nil) || !m.sleep(ctx, pause, changed) {
@@ -100,12 +101,8 @@ func (m *Member) Start(ctx context.Context) error {
 	}
 }
 
-// complain logs that the Lease could not be written, unless it has just been told.
-func (m *Member) complain(ctx context.Context, told *time.Time, err error) {
-	if m.Clock.Since(*told) < renewEach {
-		return
-	}
-	*told = m.Clock.Now()
+// complain logs that the Lease could not be written.
+func (m *Member) complain(ctx context.Context, err error) {
 	ctrl.LoggerFrom(ctx).WithName("replicas").Info("Could not say how far this replica has come; Propagated waits for it until its Lease has run out, and it is not ready if it was refused its first",
 		"lease", m.Name, "lasts", m.lasts(), "ready", m.mayServe.Load(), "error", err.Error())
 }
